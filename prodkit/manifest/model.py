@@ -1,0 +1,273 @@
+"""The sections of prodkit.yaml and what each key means. The JSON Schema for editors is generated from here."""
+
+from __future__ import annotations
+
+import re
+from datetime import date  # noqa: TC003  pydantic reads the annotations at run time
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from prodkit.records import DataSource
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("write a duration as a number of seconds or as 500ms, 30s, 5m, 2h, 1d")
+        return float(match["number"]) * _UNITS[match["unit"]]
+    return value
+
+
+def _money(value: object) -> object:
+    # a YAML float such as 0.10 reaches us as binary; its shortest repr is what the author wrote
+    if isinstance(value, bool):
+        raise ValueError("write an amount in US dollars, e.g. 0.50")  # noqa: TRY004  pydantic wants ValueError
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value):
+        raise ValueError("use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+Money = Annotated[Decimal, BeforeValidator(_money), Field(ge=0)]
+Name = Annotated[str, AfterValidator(_name)]
+Classification = Literal["public", "internal", "confidential", "restricted"]
+
+
+class Section(BaseModel):
+    """A part of the manifest: unknown keys are refused, values don't change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Service(Section):
+    """What this is and how much depends on it."""
+
+    name: Name = Field(description="Short name; also the MLflow experiment's name.")
+    purpose: str = Field(default="", description="One sentence for reviewers: what it does, and for whom.")
+    lifecycle: Literal["experimental", "production", "deprecated"] = "experimental"
+    tier: Literal["critical", "high", "medium", "low"] = "medium"
+    risk_class: Literal["minimal", "limited", "high"] = Field(
+        default="minimal", description="EU AI Act risk class, as assessed by your own lawyers."
+    )
+
+
+class Person(Section):
+    """Somebody who can be reached."""
+
+    name: str
+    email: str
+    chat: str = ""
+    pager: str = Field(default="", description="Address or URL that wakes this person up.")
+    backup: str = Field(default="", description="Id of the person who stands in.")
+
+
+class Team(Section):
+    """A group of people with one lead, who answers for it."""
+
+    name: str
+    lead: str = Field(default="", description="Id of a person.")
+    members: tuple[str, ...] = ()
+    email: str = ""
+    chat: str = ""
+
+
+class Raci(Section):
+    """Who does it, who answers for it, who is asked, who is told. Ids of people or teams."""
+
+    R: tuple[str, ...] = Field(default=(), description="Responsible: does the work.")
+    A: tuple[str, ...] | str = Field(default=(), description="Accountable: answers for it; exactly one.")
+    C: tuple[str, ...] = Field(default=(), description="Consulted before.")
+    I: tuple[str, ...] = Field(default=(), description="Informed after.")  # noqa: E741  the letter is the name
+
+    @property
+    def accountable(self) -> tuple[str, ...]:
+        """The accountable ids, always as a tuple."""
+        return (self.A,) if isinstance(self.A, str) else self.A
+
+
+class Waiver(Section):
+    """A rule that doesn't apply for a while, and who said so."""
+
+    rule: str
+    reason: str
+    approver: str
+    expires: date
+
+
+class Owners(Section):
+    """People, teams and the RACI matrix by activity."""
+
+    people: dict[Name, Person] = Field(default_factory=dict)
+    teams: dict[Name, Team] = Field(default_factory=dict)
+    raci: dict[str, Raci] = Field(default_factory=dict, description="Activity -> R, A, C, I.")
+    escalation: tuple[str, ...] = Field(default=(), description="Ids in the order in which they are called.")
+    review_by: date | None = Field(default=None, description="When this ownership must be looked at again.")
+    waivers: tuple[Waiver, ...] = ()
+
+
+class DataSourceSpec(Section):
+    """Where data comes from, whose it is, and what may be done with it."""
+
+    kind: Literal["excel", "csv", "parquet", "sql", "http", "frame"] = Field(description="How it is read.")
+    location: str = Field(default="", description="Path, glob or URL, relative to this file; no credentials.")
+    contract: str = Field(default="", description="Path of its data contract (ODCS YAML).")
+    owner: str = ""
+    region: str = Field(default="", description="Where the data lies, e.g. eu, eu-central-1, us.")
+    classification: Classification = "internal"
+    pii: bool = False
+    retention_days: int | None = Field(default=None, gt=0)
+    ip_owner: str = Field(default="", description="Who owns the intellectual property in it.")
+    data_source: DataSource = DataSource.FILES
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the reader of this kind.")
+
+
+class Price(Section):
+    """A contract or self-hosted price in US dollars per million tokens. It wins over the public price table."""
+
+    input: Money = Field(description="Per million input tokens.")
+    output: Money = Field(description="Per million output tokens.")
+    cache_read: Money | None = None
+    cache_write: Money | None = None
+    since: date | None = Field(default=None, description="From this day on; earlier calls keep the public price.")
+
+
+class ModelSpec(Section):
+    """A model that this service may call."""
+
+    name: str
+    provider: str = Field(description="openai, anthropic, ... as the price table spells it.")
+    region: str = ""
+    base_url: str = ""
+    allowed_classifications: tuple[Classification, ...] = ("public", "internal")
+    price: Price | None = None
+    fallbacks: tuple[str, ...] = Field(default=(), description="Names of models to try next, in order.")
+
+
+class Retry(Section):
+    """The one retry layer around a call."""
+
+    attempts: int = Field(default=3, ge=1, le=10)
+    wait_initial: Seconds = 0.5
+    wait_max: Seconds = 8.0
+
+
+class Breaker(Section):
+    """When a target is left alone for a while."""
+
+    window: int = Field(default=20, ge=2)
+    minimum: int = Field(default=5, ge=1)
+    failure_share: float = Field(default=0.5, gt=0, le=1)
+    open_for: Seconds = 30.0
+    shared: bool = Field(default=False, description="Share the state between processes through SQLite.")
+
+
+class Resilience(Section):
+    """What happens when a provider fails."""
+
+    enabled: bool = True
+    deadline: Seconds = Field(default=60.0, description="For one call with all its attempts.")
+    attempt_timeout: Seconds | None = None
+    retry: Retry = Retry()
+    breaker: Breaker = Breaker()
+    fallback: tuple[str, ...] = Field(default=(), description="Names of models to try next, in order.")
+    static_reply: str | None = Field(default=None, description="The last resort; the call is marked as degraded.")
+    stream_idle_timeout: Seconds = 30.0
+
+
+class Budget(Section):
+    """Hard limits in US dollars. None means: no limit."""
+
+    per_run: Money | None = None
+    per_day: Money | None = None
+    per_month: Money | None = None
+    per_user: Money | None = Field(default=None, description="Per user and day.")
+    thresholds: tuple[float, ...] = Field(default=(0.5, 0.8, 0.95), description="Shares at which to announce.")
+    unpriced: Literal["refuse", "allow"] = Field(
+        default="refuse", description="What happens under a budget to a call whose price isn't known."
+    )
+
+
+class Slo(Section):
+    """A promise that is measured."""
+
+    metric: str
+    objective: float
+    window: str = "30d"
+
+
+class Alert(Section):
+    """When somebody is told, and whom: the accountable person of the activity."""
+
+    name: str
+    metric: str
+    threshold: float
+    window: str = "1h"
+    activity: str = Field(description="Key of owners.raci.")
+
+
+class Compute(Section):
+    """US dollars an hour, to price the machine beside the tokens."""
+
+    cpu_core_hour: Money | None = None
+    memory_gb_hour: Money | None = None
+    gpu_hour: Money | None = None
+
+
+class Job(Section):
+    """How the exported job runs."""
+
+    schedule: str = Field(default="", description="Five cron fields.")
+    timezone: str = "UTC"
+    timeout: Seconds = 3600.0
+    cell_timeout: Seconds | None = None
+    retries: int = Field(default=2, ge=0, le=10, description="Attempts after the first, on transient outcomes only.")
+    retry_wait: Seconds = 5.0
+
+
+class Compliance(Section):
+    """What legal and security asked for."""
+
+    residency: tuple[str, ...] = Field(default=(), description="Regions in which data may be processed; empty: any.")
+    retention_days: int = Field(default=180, gt=0)
+    oversight: str = Field(default="", description="Id of the person who oversees the system.")
+
+
+class Redaction(Section):
+    """What happens to secrets and personal data before anything is written."""
+
+    policy: dict[str, Literal["redact", "hash", "keep"]] = Field(
+        default_factory=dict, description="Class of finding (email, iban, ...) -> what to do; secrets can't be kept."
+    )
+
+
+class Manifest(Section):
+    """prodkit.yaml."""
+
+    service: Service = Service(name="demo")
+    owners: Owners = Owners()
+    data_sources: dict[Name, DataSourceSpec] = Field(default_factory=dict)
+    models: tuple[ModelSpec, ...] = ()
+    resilience: Resilience = Resilience()
+    budget: Budget = Budget()
+    slo: tuple[Slo, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    compute: Compute = Compute()
+    job: Job = Job()
+    compliance: Compliance = Compliance()
+    redaction: Redaction = Redaction()
+    runbook: str = Field(default="", description="Path or URL of the runbook.")
+    kill_switch: str = Field(default="", description="Path of a file; while it exists, no call and no job starts.")
+
+    def model_named(self, name: str) -> ModelSpec | None:
+        """The entry of `models` with this name."""
+        return next((model for model in self.models if model.name == name), None)
