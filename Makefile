@@ -1,0 +1,59 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` passes the tests.
+# Each makes .venv when there is none. Needs Python 3.11 or later and git; no key, no network beyond the package registry.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# uv resolves in seconds; where it can't reach the registry as it is configured for pip, pip does the same more slowly
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+SLOWLY  = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+TESTS  ?= tests
+ARGS   ?=
+
+.PHONY: demo test test-slow bench check lock clean
+.DEFAULT_GOAL := help
+.PHONY: help
+help:
+	@echo "make demo       the whole story on made-up support tickets, about two minutes"
+	@echo "make test       format, lint, types and tests"
+	@echo "make test-slow  the tests that take longer: PostgreSQL, long outages, bursts"
+	@echo "make bench      the measurements beside the peers, printed as ratios"
+
+$(BIN)/python:
+	@echo "prodkit: making a virtual environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit("prodkit needs Python 3.11 or later, this is %d.%d; say make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
+	@echo "prodkit: installing prodkit with what the demo needs"
+	@$(INSTALL) --editable '.[demo]' || $(SLOWLY) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "prodkit: installing what the tests need"
+	@$(INSTALL) --editable '.[demo,polars,dask]' --group test || $(SLOWLY) --editable '.[demo,polars,dask]' --group test
+	@touch $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/prodkit demo
+
+check: $(VENV)/.test
+	@echo "prodkit: ruff format, ruff check, mypy"
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet . && $(BIN)/mypy
+
+test: check
+	@echo "prodkit: tests"
+	@$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.test
+	@$(BIN)/python -m pytest $(TESTS) -m slow --timeout 600 $(ARGS)
+
+bench: $(VENV)/.test
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --timeout 600 -q $(ARGS)
+
+lock: $(BIN)/python
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra demo --extra polars --extra dask --group test pyproject.toml --output-file constraints.txt
+	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.txt
+
+clean:
+	rm -rf $(VENV) .prodkit jobs
