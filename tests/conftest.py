@@ -1,0 +1,87 @@
+"""What every room's tests share: a project in a folder of its own, and an MLflow database that is prepared once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prodkit.manifest import Project
+
+REPOSITORY = Path(__file__).parents[1]
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_MODEL_CATALOG_URI": "",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+FOREIGN = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+
+
+def pytest_configure() -> None:
+    """Nothing of the developer's own set-up reaches the tests, and nothing of the tests leaves the machine."""
+    os.environ.update(QUIET)
+    for name in [*FOREIGN, *(name for name in os.environ if name.startswith("PRODKIT_"))]:
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout's root."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty MLflow database. Migrating takes seconds, copying takes none."""
+    shared = Path(tmp_path_factory.getbasetemp())
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    database = shared / "template" / "mlflow.db"
+    lock = shared / "template.lock"
+    import fcntl
+
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not database.exists():
+            database.parent.mkdir()
+            making = database.with_suffix(".making")
+            command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{making}"]
+            subprocess.run(command, check=True, capture_output=True, env={**os.environ, **QUIET})
+            with sqlite3.connect(making) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            making.rename(database)
+    return database
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, mlflow_template: Path) -> Callable[..., Project]:
+    """Makes a project: `make_project("service: {name: x}")`, its MLflow database ready."""
+    from prodkit.manifest import find_project
+
+    def make(manifest: str = "service: {name: demo}\n", name: str = "project") -> Project:
+        root = tmp_path / name
+        (root / ".prodkit").mkdir(parents=True)
+        (root / "prodkit.yaml").write_text(manifest)
+        shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
+        return find_project(root)
+
+    return make
+
+
+@pytest.fixture
+def project(make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A small project that is also the current directory."""
+    made = make_project()
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("PRODKIT_PROJECT", str(made.root))
+    return made
