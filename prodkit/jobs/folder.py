@@ -1,0 +1,218 @@
+"""The job folder: what `export` writes, what the runner reads, and what a platform engineer finds in it.
+
+```
+jobs/triage/
+  job.yaml            format version, source and digests, how it runs (this file is the index of the folder)
+  job.ipynb           the notebook without demo cells and outputs; one cell tagged `parameters`
+  job.py              its script twin
+  params.schema.json  the typed interface
+  contracts/          the data contracts that the manifest names
+  ownership.yaml      who answers for it, resolved to addresses
+  prodkit.yaml        the project's manifest as it was at export
+  requirements.lock   exact versions
+  README.md           the runbook
+  Dockerfile, tests/  an image, and checks that run with plain pytest
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prodkit.errors import ConfigError
+from prodkit.manifest.project import MANIFEST, ROOT_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+INDEX = "job.yaml"
+NOTEBOOK = "job.ipynb"
+SCRIPT = "job.py"
+SCHEMA = "params.schema.json"
+LOCK = "requirements.lock"
+OWNERSHIP = "ownership.yaml"
+RUNBOOK = "README.md"
+CONTRACTS = "contracts"
+REQUIRED = (INDEX, NOTEBOOK, SCRIPT, SCHEMA, OWNERSHIP, MANIFEST)
+
+_FIX = "export it again with `prodkit export NOTEBOOK --to FOLDER`"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """The notebook that the job was made from."""
+
+    notebook: str = Field(description="Path relative to the project's root, with forward slashes.")
+    digest: str = Field(description="`sha256:` of the notebook's cells (sources and tags, no outputs).")
+
+
+class Execution(_Strict):
+    """How the job runs. Durations are seconds."""
+
+    kernel: str = "python3"
+    python: str = Field(description="The Python version that the lock belongs to, e.g. 3.11.")
+    working_directory: str = Field(default=".", description="Relative to the project's root; where the notebook lay.")
+    timeout: float = Field(default=3600.0, gt=0)
+    cell_timeout: float | None = Field(default=None, gt=0)
+    retries: int = Field(default=2, ge=0, le=10)
+    retry_wait: float = Field(default=5.0, gt=0)
+    schedule: str = ""
+    timezone: str = "UTC"
+
+
+class Index(_Strict):
+    """`job.yaml`."""
+
+    format: int
+    name: str
+    service: str
+    prodkit: str = Field(description="The version of prodkit that wrote the folder.")
+    source: Source
+    execution: Execution
+    inputs: tuple[str, ...] = Field(default=(), description="Names of the manifest's data sources that it reads.")
+    files: dict[str, str] = Field(default_factory=dict, description="File -> digest of the text that export wrote.")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """A job folder that was read and checked.
+
+    `schema` is the JSON Schema of `params.schema.json`; give it to `check_parameters`.
+    """
+
+    path: Path
+    index: Index
+    schema: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, path: Path) -> JobFolder:
+        """Read a job folder.
+
+        Raises:
+            ConfigError: `job.missing` (no such folder, or no job in it), `job.incomplete` (a file is missing),
+                `job.format` (written by a newer prodkit), `job.invalid` (a file in it can't be read).
+        """
+        folder = Path(path).absolute()
+        if not folder.is_dir() or not (folder / INDEX).is_file():
+            what = "There is no job in this folder." if folder.is_dir() else "There is no such job folder."
+            raise ConfigError("job.missing", what, where=str(path), fix=_FIX)
+        index = _read_index(folder / INDEX)
+        missing = [name for name in REQUIRED if not (folder / name).is_file()]
+        if missing:
+            raise ConfigError(
+                "job.incomplete", f"The job folder lacks {', '.join(missing)}.", where=str(path), fix=_FIX
+            )
+        return cls(folder, index, _read_schema(folder / SCHEMA))
+
+    @property
+    def name(self) -> str:
+        """The job's name, e.g. `triage`."""
+        return self.index.name
+
+    @property
+    def notebook(self) -> Path:
+        """`job.ipynb`."""
+        return self.path / NOTEBOOK
+
+    @property
+    def script(self) -> Path:
+        """`job.py`."""
+        return self.path / SCRIPT
+
+    @property
+    def lock(self) -> Path:
+        """`requirements.lock`."""
+        return self.path / LOCK
+
+    @property
+    def ownership(self) -> Path:
+        """`ownership.yaml`."""
+        return self.path / OWNERSHIP
+
+    @property
+    def manifest(self) -> Path:
+        """The job's own copy of `prodkit.yaml`."""
+        return self.path / MANIFEST
+
+    @property
+    def contracts(self) -> tuple[Path, ...]:
+        """The contract files, sorted."""
+        return tuple(sorted(p for p in (self.path / CONTRACTS).glob("*.yaml")))
+
+    def project_root(self, environ: Mapping[str, str] = os.environ) -> Path:
+        """Where the job writes and looks for data.
+
+        `PRODKIT_PROJECT` if it is set; else the project around the folder, when that holds the source notebook's
+        manifest; else (the folder was moved or shipped) the job folder itself, which holds its own manifest.
+        """
+        if environ.get(ROOT_VARIABLE):
+            return Path(environ[ROOT_VARIABLE]).absolute()
+        around = (parent for parent in self.path.parents if (parent / MANIFEST).is_file())
+        return next((root for root in around if (root / self.index.source.notebook).is_file()), self.path)
+
+    def working_directory(self, root: Path) -> Path:
+        """The folder that the notebook's relative paths are meant from: its own, or the job's where that is gone."""
+        folder = root / self.index.execution.working_directory
+        return folder if folder.is_dir() else self.path
+
+    def changed(self) -> tuple[str, ...]:
+        """The files whose bytes aren't what export wrote (hand edits, also marked ones), and those that are gone."""
+        return tuple(
+            name
+            for name, known in sorted(self.index.files.items())
+            if not (self.path / name).is_file() or digest((self.path / name).read_bytes()) != known
+        )
+
+
+def digest(content: bytes | str) -> str:
+    """`sha256:` and the hex digest of bytes, or of text as UTF-8."""
+    data = content.encode() if isinstance(content, str) else content
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def relative(path: Path, root: Path) -> str:
+    """`path` from `root` with forward slashes; with `..` where it lies outside."""
+    return str(PurePosixPath(Path(os.path.relpath(path, root))))
+
+
+def _read_index(path: Path) -> Index:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError("job.invalid", f"{INDEX} isn't valid YAML.", where=str(path), fix=_FIX) from error
+    version = data.get("format") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise ConfigError(
+            "job.format",
+            f"The folder has format {version}; this prodkit reads up to {FORMAT}.",
+            where=str(path),
+            fix="install the prodkit that wrote it (see `prodkit:` in job.yaml), or export again",
+        )
+    try:
+        return Index.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or INDEX
+        raise ConfigError("job.invalid", f"`{key}`: {first['msg']}.", where=str(path), fix=_FIX) from error
+
+
+def _read_schema(path: Path) -> dict[str, Any]:
+    try:
+        schema = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ConfigError("job.invalid", f"{SCHEMA} isn't valid JSON.", where=str(path), fix=_FIX) from error
+    if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
+        raise ConfigError("job.invalid", f"{SCHEMA} isn't a schema of an object.", where=str(path), fix=_FIX)
+    return schema
