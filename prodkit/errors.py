@@ -98,12 +98,21 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def missing_extra(extra: str, what_for: str) -> ConfigError:
-    """The one sentence for an optional package that isn't there."""
+    """The one sentence for an optional package that isn't there, with the line that installs it."""
     return ConfigError(
         "package.missing",
         f"{what_for} needs the extra `{extra}`, which isn't installed.",
-        fix=f"pip install 'prodkit[{extra}]'",
+        fix="pip install " + " ".join(f"'{requirement}'" for requirement in requirements_of(extra)),
     )
+
+
+def requirements_of(extra: str) -> list[str]:
+    """The requirements of one of our extras, e.g. `["polars<3,>=2"]`, as the installed package declares them."""
+    from importlib.metadata import requires
+
+    marker = f'extra == "{extra}"'
+    declared = [line.replace("'", '"').partition(";") for line in requires("prodkit") or ()]
+    return [requirement.strip() for requirement, _, condition in declared if marker in condition]
 
 
 def _rebuild(kind: type[ProdkitError], code: str, what: str, where: str, fix: str) -> ProdkitError:
