@@ -1,0 +1,192 @@
+"""What `prodkit doctor` looks at. Each check is a function that yields findings; a new one is one more in CHECKS."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from typing import TYPE_CHECKING, Literal
+
+from prodkit.errors import ProdkitError, requirements_of
+from prodkit.manifest import Project, find_project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from packaging.requirements import Requirement
+
+Level = Literal["ok", "note", "warning", "error"]
+MARKS: dict[Level, str] = {
+    "ok": "[green]ok[/]", "note": "[cyan]note[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]",
+}  # fmt: skip
+OLDEST_PYTHON = (3, 11)
+FREE_BYTES = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    level: Level
+    topic: str
+    what: str
+    fix: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """For `--json`."""
+        return {key: str(value) for key, value in asdict(self).items()}
+
+
+def examine() -> list[Finding]:
+    """Run all checks on the project around the current directory. A check that fails is a finding, not a crash."""
+    try:
+        project = find_project()
+    except ProdkitError as error:
+        return [*_python(), *_packages(), _failed("manifest", error)]
+    findings = [*_python(), *_packages(), *_extras()]
+    for check in CHECKS:
+        try:
+            findings += check(project)
+        except ProdkitError as error:
+            findings.append(_failed(check.__name__.strip("_"), error))
+    return findings
+
+
+def show(findings: Iterable[Finding]) -> None:
+    """Print the findings as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for finding in findings:
+        fix = f"\n[dim]fix:[/] {_plain(finding.fix)}" if finding.fix else ""
+        table.add_row(MARKS[finding.level], finding.topic, _plain(finding.what) + fix)
+    Console(soft_wrap=False).print(table)
+
+
+def _python() -> Iterator[Finding]:
+    now = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        yield Finding("error", "python", now, "install Python 3.11 or later")
+    else:
+        yield Finding("ok", "python", now)
+
+
+def _packages() -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    wrong = 0
+    for line in requires("prodkit") or ():
+        requirement = Requirement(line)
+        if requirement.marker and "extra" in str(requirement.marker):
+            continue
+        problem = _version_problem(requirement)
+        if problem:
+            wrong += 1
+            yield Finding("error", "packages", problem, f"pip install '{requirement.name}{requirement.specifier}'")
+    if not wrong:
+        told = ", ".join(f"{name} {version(name)}" for name in ("mlflow", "papermill", "pandera", "pandas"))
+        yield Finding("ok", "packages", f"prodkit {version('prodkit')}, {told}")
+
+
+def _extras() -> Iterator[Finding]:
+    from packaging.requirements import Requirement
+
+    for extra in metadata("prodkit").get_all("Provides-Extra") or ():
+        missing = [line for line in requirements_of(extra) if _version_problem(Requirement(line))]
+        if missing:
+            what = f"the optional extra `{extra}` isn't installed"
+            yield Finding("note", "extras", what, "pip install " + " ".join(f"'{line}'" for line in missing))
+
+
+def _manifest(project: Project) -> Iterator[Finding]:
+    if project.manifest_path is None:
+        yield Finding("warning", "manifest", f"there is none in {project.root}", "write one with `prodkit init`")
+        return
+    service = project.manifest.service
+    yield Finding("ok", "manifest", f"{project.manifest_path} ({service.name}, {service.lifecycle})")
+    for name, source in project.manifest.data_sources.items():
+        if source.contract and not project.path(source.contract).is_file():
+            fix = f"write it with `prodkit contract infer`, or take `contract:` out of data_sources.{name}"
+            yield Finding("error", "manifest", f"the contract of `{name}` isn't there: {source.contract}", fix)
+
+
+def _owners(project: Project) -> Iterator[Finding]:
+    from prodkit.ownership import check
+    from prodkit.records import now
+
+    violations = check(project.manifest, today=now().date())
+    for violation in violations:
+        yield Finding("warning", "owners", violation.what, violation.fix)
+    if not violations:
+        yield Finding("ok", "owners", f"{len(project.manifest.owners.raci)} activities, each with one accountable person")
+
+
+def _writing(project: Project) -> Iterator[Finding]:
+    import shutil
+
+    try:
+        project.state.mkdir(parents=True, exist_ok=True)
+        writable = os.access(project.state, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        yield Finding("error", "files", f"{project.state} can't be written", f"chmod u+w {project.root}")
+        return
+    free = shutil.disk_usage(project.state).free
+    yield Finding("ok", "files", f"everything that prodkit writes lies under {project.state}")
+    if free < FREE_BYTES:
+        yield Finding("warning", "files", f"only {free // 1_000_000} MB are free there", "make room on this disk")
+
+
+def _mlflow(project: Project) -> Iterator[Finding]:
+    from prodkit.ledger import Ledger
+
+    ledger = Ledger.open(project)
+    if ledger.problem:
+        yield Finding("error", "mlflow", ledger.problem, "start it, or unset MLFLOW_TRACKING_URI")
+    else:
+        yield Finding("ok", "mlflow", f"{_without_password(project.tracking_uri)}, experiment `{project.experiment}`")
+
+
+def _keys(project: Project) -> Iterator[Finding]:  # noqa: ARG001
+    present = [name for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY") if os.environ.get(name)]
+    if present:
+        yield Finding("ok", "provider", f"{' and '.join(present)} set: calls are real and cost money")
+    else:
+        yield Finding("note", "provider", "no API key: the examples talk to the simulated provider on this machine")
+
+
+CHECKS: tuple[Callable[[Project], Iterator[Finding]], ...] = (_manifest, _owners, _writing, _mlflow, _keys)
+
+
+def _version_problem(requirement: Requirement) -> str:
+    if requirement.marker and "extra" not in str(requirement.marker) and not requirement.marker.evaluate():
+        return ""
+    try:
+        installed = version(requirement.name)
+    except PackageNotFoundError:
+        return f"{requirement.name} isn't installed"
+    if installed not in requirement.specifier:
+        return f"{requirement.name} is {installed}, tested with {requirement.specifier}"
+    return ""
+
+
+def _failed(topic: str, error: ProdkitError) -> Finding:
+    what = error.what if not error.where else f"{error.what} ({error.where})"
+    return Finding("error", topic, what, error.fix)
+
+
+def _without_password(uri: str) -> str:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(uri)
+    return uri if parts.password is None else uri.replace(f":{parts.password}@", ":***@")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
