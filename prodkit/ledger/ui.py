@@ -1,0 +1,149 @@
+"""MLflow's own UI over the project's store: started on loopback, opened at a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prodkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prodkit.manifest import Project
+
+START_SECONDS = 90.0
+STOP_SECONDS = 10.0
+# no telemetry, no remote price catalog, one worker, no job runner: 2 processes in place of 15
+SERVER_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_MODEL_CATALOG_URI": "",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running UI. `url` is the deep link, `owned` says whether we started it."""
+
+    base: str
+    url: str
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def owned(self) -> bool:
+        """Whether the process is ours to stop."""
+        return self.process is not None
+
+    def wait(self) -> None:
+        """Until the server ends or the user presses Ctrl-C. Returns at once for a server that isn't ours."""
+        if self.process is not None:
+            try:
+                self.process.wait()
+            except KeyboardInterrupt:
+                return
+
+
+@contextmanager
+def serve(project: Project, *, run_id: str | None = None, port: int = 0) -> Iterator[Server]:
+    """The MLflow UI at one run; a server of ours ends with the block.
+
+    Args:
+        project: whose store is shown.
+        run_id: MLflow's id of the run; default: the latest one that prodkit wrote.
+        port: on loopback; 0 takes a free one.
+
+    Raises:
+        ConfigError: `ui.empty`, `ui.no-run`, `ui.failed`.
+    """
+    place = _place(project, run_id)
+    if project.tracking_uri.startswith(("http://", "https://")):
+        base = project.tracking_uri.rstrip("/")
+        yield Server(base, base + place)
+        return
+    log = project.state / "ui.log"
+    process, base = _start(project.tracking_uri, port or _free_port(), log)
+    try:
+        _await_health(base, process, log)
+        yield Server(base, base + place, process)
+    finally:
+        _stop(process)
+
+
+def _place(project: Project, run_id: str | None) -> str:
+    os.environ.update({key: os.environ.get(key, value) for key, value in SERVER_ENVIRONMENT.items()})
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    uri = project.tracking_uri
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):  # noqa: PTH110
+        raise ConfigError(
+            "ui.empty", "Nothing was captured yet.", where=uri, fix="run a cell under `%%prodkit`, or `prodkit demo`"
+        )
+    client = MlflowClient(uri)
+    if run_id:
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            raise ConfigError(
+                "ui.no-run", f"There is no run `{run_id}`.", where=uri, fix="leave --run out for the latest"
+            ) from error
+        return f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    experiment = client.get_experiment_by_name(project.experiment)
+    if experiment is None:
+        return "/#/experiments"
+    latest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)
+    place = f"/#/experiments/{experiment.experiment_id}"
+    return f"{place}/runs/{latest[0].info.run_id}" if latest else place
+
+
+def _start(uri: str, port: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **SERVER_ENVIRONMENT},
+            start_new_session=True,  # its worker processes end with it
+        )
+    return process, f"http://127.0.0.1:{port}"
+
+
+def _await_health(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{base}/health", timeout=1):  # noqa: S310  loopback, our own address
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise ConfigError("ui.failed", "The MLflow UI didn't start.", where=str(log), fix="read that log; is the port taken?")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
