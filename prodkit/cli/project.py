@@ -113,11 +113,15 @@ def ui(run_id: str | None, port: int, *, no_browser: bool) -> None:
 def _ask(flag: str, question: str, given: str | None, default: str | None = None) -> str:
     if given is not None:
         return given
-    if sys.stdin.isatty():
+    if _at_terminal():
         return str(click.prompt(question, default=default))
     if default is not None:
         return default
     raise ConfigError("init.missing", f"`--{flag}` is missing.", fix=f"say --{flag} ..., or run it in a terminal")
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _slug(text: str) -> str:

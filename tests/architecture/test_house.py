@@ -1,0 +1,83 @@
+"""The architecture is a test: who may import whom, how light the front door is, and how many names it has."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = (
+    "mlflow", "pandas", "numpy", "polars", "pyarrow", "papermill", "pandera", "IPython", "ipywidgets", "nbconvert", "dask",
+    "sklearn", "aiohttp", "pydantic", "openai", "click", "yaml", "sqlite3", "cryptography",
+)  # fmt: skip
+PROBE = """
+import json, sys
+before = set(sys.modules)
+import prodkit
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def loaded_by(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_walls_stand(repository: Path):
+    """Imports point down only, rooms of one floor don't see each other, and each heavy library stays in its rooms."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint, "--no-cache"], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_import_loads_nothing_heavy():
+    """A fresh `import prodkit` loads none of the heavy libraries, and hardly any module at all."""
+    loaded = loaded_by(PROBE)
+    assert not [name for name in loaded if name.split(".")[0] in HEAVY]
+    assert len([name for name in loaded if name.startswith("prodkit")]) == 1
+    assert len(loaded) < 20, loaded
+
+
+def test_help_loads_nothing_heavy():
+    """`prodkit --help` answers without a heavy library."""
+    loaded = loaded_by(
+        "import json, sys\nfrom click.testing import CliRunner\nfrom prodkit.cli import cli\n"
+        "assert CliRunner().invoke(cli, ['--help']).exit_code == 0\nprint(json.dumps(sorted(sys.modules)))"
+    )
+    assert not [name for name in loaded if name.split(".")[0] in set(HEAVY) - {"click"}]
+
+
+def test_front_door_is_small_and_real():
+    """The front door has at most 15 names, each says what it is, and an unknown one is an AttributeError."""
+    import prodkit
+
+    assert len(prodkit.__all__) <= 15
+    for name in prodkit.__all__:
+        assert getattr(prodkit, name).__doc__, name
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = prodkit.nothing_of_ours
+
+
+def test_each_command_is_there_and_says_its_line():
+    """The table of commands and the commands themselves agree, name for name and line for line."""
+    import importlib
+
+    from prodkit.cli import COMMANDS
+
+    for name, (module, line) in COMMANDS.items():
+        command = getattr(importlib.import_module(module), name.replace("-", "_"))
+        assert (command.help or "").strip().split("\n")[0] == line, name
+
+
+def test_repository_speaks_of_the_product_alone(repository: Path):
+    """No tracked text names a machine path or a registry's host."""
+    listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True)
+    names = [n for n in listed.stdout.splitlines() if Path(n).suffix in {".py", ".md", ".toml", ".yaml", ".ipynb", ".j2", ".txt"}]
+    forbidden = re.compile(r"/" + r"root/|/" + r"work/|https?://[a-z.]*" + r"(pypi\.org|npmjs|pythonhosted)")
+    hits = [n for n in names if forbidden.search((repository / n).read_text(encoding="utf-8", errors="replace"))]
+    assert names
+    assert hits == []
