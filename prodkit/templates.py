@@ -31,6 +31,6 @@ def environment() -> Environment:
     )
 
 
-def render(name: str, **values: object) -> str:
+def render(template: str, /, **values: object) -> str:
     """Render one template."""
-    return environment().get_template(name).render(**values)
+    return environment().get_template(template).render(**values)
