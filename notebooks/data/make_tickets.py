@@ -211,7 +211,7 @@ def _ticket(rng: random.Random, ticket_id: str, day: datetime, layout: Layout) -
         created_at=day + minutes if layout.minutes else day,
         customer_email=email,
         channel=rng.choices(("email", "chat", "phone", "web"), (45, 20, 15, 20))[0],
-        subject=rng.choice(texts.VAGUE_SUBJECTS if rng.random() < 0.5 else texts.SUBJECTS[label]),
+        subject=rng.choice(texts.VAGUE_SUBJECTS if rng.random() < 0.35 else texts.SUBJECTS[label]),
         body=_body(rng, label, slots),
         priority=rng.choices(("low", "normal", "high", "urgent"), (18, 52, 22, 8))[0],
         amount_eur=amount,
@@ -220,7 +220,7 @@ def _ticket(rng: random.Random, ticket_id: str, day: datetime, layout: Layout) -
 
 
 def _body(rng: random.Random, label: str, slots: dict[str, str]) -> str:
-    said = rng.choice(texts.CROSSED[label] if rng.random() < 0.2 else texts.PLAIN[label])
+    said = rng.choice(texts.CROSSED[label] if rng.random() < 0.1 else texts.PLAIN[label])
     parts = [rng.choice(texts.OPENINGS), said]
     if rng.random() < 0.25:
         parts.append(rng.choice(texts.PLAIN[label]))
@@ -253,7 +253,7 @@ def _spoil(rng: random.Random, tickets: list[Ticket], month: int, layout: Layout
         {"ticket_id": f"{rng.randint(10, 99)}"},
     )
     spoiled = list(tickets)
-    for mistake in rng.sample(mistakes, rng.choice((0, 1, 1, 2))):
+    for mistake in rng.sample(mistakes, rng.choice((0, 1, 2, 2))):
         position = rng.randrange(len(spoiled) - 1)
         spoiled[position] = dataclasses.replace(spoiled[position], **mistake)
     return spoiled
