@@ -1,0 +1,18 @@
+"""Who answers for what: the RACI of the manifest, checked, resolved to addresses, and written for other systems."""
+
+from prodkit.ownership.check import Violation, check, upcoming
+from prodkit.ownership.roles import ACTIVITIES, Contact, Route, Row, matrix, people_of, resolve, routes
+
+__all__ = [
+    "ACTIVITIES",
+    "Contact",
+    "Route",
+    "Row",
+    "Violation",
+    "check",
+    "matrix",
+    "people_of",
+    "resolve",
+    "routes",
+    "upcoming",
+]
