@@ -7,6 +7,7 @@ range that the German regulator keeps free for films, and bank accounts are the 
 The same seed gives the same cells.
 """
 
+# ruff: noqa: DTZ001, PLR2004  spreadsheets have no zones, and shares and positions are the story itself
 from __future__ import annotations
 
 import dataclasses
@@ -15,98 +16,38 @@ import random
 import re
 import sys
 import zipfile
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msoffcrypto
-import openpyxl
 from msoffcrypto.format.ooxml import OOXMLFile
-from openpyxl.styles import Font
-from openpyxl.utils import get_column_letter
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import ticket_texts as texts  # noqa: E402  it lies beside this script
+import ticket_texts as texts
+from ticket_books import HEADERS, MADE_UP, MONTHS_DE, Layout, Ticket, make_book
+
+if TYPE_CHECKING:
+    import openpyxl
 
 SEED = 20261123
 PASSWORD = "only-the-team-knows"  # noqa: S105  made up, of a made-up workbook
-MADE_UP = "Made-up data for a demonstration. No person, company or ticket in it exists."
-COLUMNS = (
-    "ticket_id", "created_at", "customer_email", "channel", "subject", "body", "priority", "amount_eur", "label",
+FIRST = (
+    "Anna", "Ben", "Carla", "David", "Elif", "Finn", "Greta", "Hanna", "Ivan", "Jana", "Kofi", "Lena", "Mira", "Noah",
+    "Olga", "Paul", "Rosa", "Sami", "Tara", "Uwe",
 )  # fmt: skip
-
-FIRST = "Anna Ben Carla David Elif Finn Greta Hanna Ivan Jana Kofi Lena Mira Noah Olga Paul Rosa Sami Tara Uwe".split()
-LAST = "Adler Brandt Cohen Diaz Engel Fuchs Garcia Hoffmann Ito Jensen Keller Lang Meyer Novak Okafor Peters".split()
+LAST = (
+    "Adler", "Brandt", "Cohen", "Diaz", "Engel", "Fuchs", "Garcia", "Hoffmann", "Ito", "Jensen", "Keller", "Lang",
+    "Meyer", "Novak", "Okafor", "Peters",
+)  # fmt: skip
 IBANS = ("DE89 3704 0044 0532 0130 00", "AT61 1904 3002 3457 3201", "GB82 WEST 1234 5698 7654 32")
 
-HEADERS: dict[str, tuple[str, ...]] = {
-    "plain": COLUMNS,
-    "english": ("Ticket", "Date", "E-Mail", "Channel", "Subject", "Message", "Priority", "Amount", "Category"),
-    "export": (
-        "Ticket ID", "Created (UTC)", "Customer e-mail", "Source channel", "Title", "Description", "Prio",
-        "Amount (EUR)", "Label",
-    ),
-    "german": ("Ticket-Nr.", "Datum", "E-Mail", "Kanal", "Betreff", "Nachricht", "Priorität", "Betrag", "Kategorie"),
-    "branch": (
-        "ID", "Eingang am", "Kunde (Mail)", "Kontaktweg", "Thema", "Text", "Dringlichkeit", "Betrag in €", "Art",
-    ),
-}  # fmt: skip
-GERMAN_WORDS: dict[str, dict[str, str]] = {
-    "channel": {"email": "E-Mail", "chat": "Chat", "phone": "Telefon", "web": "Webformular"},
-    "priority": {"low": "niedrig", "normal": "mittel", "high": "hoch", "urgent": "dringend"},
-    "label": {
-        "billing": "Rechnung", "bug": "Fehler", "access": "Zugang", "shipping": "Versand", "other": "Sonstiges",
-    },
-}  # fmt: skip
-MONTHS_DE = {9: "September", 10: "Oktober", 11: "November"}
 TEAMS = (
     "Nord", "Sued", "Wien", "Export", "Hotline", "Chat team", "Webshop", "B2B", "Backlog", "Team Anna", "KW A", "KW B",
     "Showroom", "Returns", "Partner", "Night shift", "Archive",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """One ticket as it truly was. `created_at` is text where somebody typed a day that doesn't exist."""
-
-    ticket_id: str
-    created_at: datetime | str
-    customer_email: str
-    channel: str
-    subject: str
-    body: str
-    priority: str
-    amount_eur: Decimal | None
-    label: str
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How one team keeps its list."""
-
-    header: str
-    sheet: str
-    dates: str  # cell | serial | iso | german | slash_dm | slash_md
-    numbers: str  # cell | german | english | euro
-    titles: int = 0
-    indent: int = 0
-    footer: str = ""
-    blank_rows: bool = False
-    merged_days: bool = False
-    notes_sheet: bool = False
-    hidden_sheet: bool = False
-    extra_column: bool = False
-
-    @property
-    def german(self) -> bool:
-        return self.header in {"german", "branch"}
-
-    @property
-    def minutes(self) -> bool:
-        return self.dates in {"cell", "serial", "iso"} and not self.merged_days
 
 
 def write_all(folder: Path) -> list[Path]:
@@ -148,7 +89,7 @@ def workbooks() -> list[tuple[str, bytes]]:
             tickets = _spoil(rng, tickets, month, layout)
             if previous and position % 4 == 3 and special != "undecidable" and previous[0].minutes == layout.minutes:
                 tickets = _with_copies(rng, tickets, previous[1])
-            book = _book([] if special == "empty" else tickets, layout, month, rng)
+            book = make_book([] if special == "empty" else tickets, layout, month, rng)
             made.append((_file_name(month, position), _finish(book, special)))
             previous = None if special in {"corrupt", "password", "empty"} else (layout, tickets)
     return made
@@ -171,7 +112,9 @@ def _layout(rng: random.Random, month: int, position: int) -> Layout:
     header = rng.choice(list(HEADERS))
     german = header in {"german", "branch"}
     month_de = MONTHS_DE[month]
-    dates = rng.choice(("cell", "cell", "serial", "german", "slash_dm") if german else ("cell", "iso", "iso", "slash_md"))
+    dates = rng.choice(
+        ("cell", "cell", "serial", "german", "slash_dm") if german else ("cell", "iso", "iso", "slash_md")
+    )
     return Layout(
         header=header,
         sheet=rng.choice(("Tabelle1", f"{month_de} 2026", "Anfragen") if german else ("Tickets", "Sheet1", "Export")),
@@ -190,7 +133,8 @@ def _layout(rng: random.Random, month: int, position: int) -> Layout:
 
 def _tickets(rng: random.Random, month: int, first: int, size: int, layout: Layout) -> list[Ticket]:
     last_day = 22 if month == 11 else 30
-    days = sorted(rng.randint(1, last_day) for _ in range(size - 1)) + [last_day]  # the last day decides day or month
+    days = sorted(rng.randint(1, last_day) for _ in range(size - 1))
+    days.append(last_day)  # which decides what is the day and what the month
     return [_ticket(rng, f"T-{first + i}", datetime(2026, month, day), layout) for i, day in enumerate(days)]
 
 
@@ -267,120 +211,6 @@ def _with_copies(rng: random.Random, tickets: list[Ticket], earlier: list[Ticket
     return [*copied[:2], changed, *tickets]
 
 
-def _book(tickets: list[Ticket], layout: Layout, month: int, rng: random.Random) -> openpyxl.Workbook:
-    book = openpyxl.Workbook()
-    book.properties.title = f"Tickets {month:02d}/2026"
-    book.properties.creator = "make_tickets.py"
-    book.properties.description = MADE_UP
-    sheet = book.active
-    sheet.title = layout.sheet
-    if layout.notes_sheet:
-        notes = book.create_sheet("Notizen" if layout.german else "Notes", 0)
-        notes.append([MADE_UP])
-        notes.append(["Bitte bis Freitag abarbeiten" if layout.german else "To be done by Friday"])
-        book.create_sheet("Pivot")
-    if layout.hidden_sheet:
-        old = book.create_sheet("old")
-        old.sheet_state = "hidden"
-        _table(old, tickets[:5], dataclasses.replace(layout, titles=0, indent=0, footer="", merged_days=False), month)
-    if tickets:
-        _table(sheet, tickets, layout, month)
-        _blank_rows(sheet, layout, rng)
-    return book
-
-
-def _table(sheet: Any, tickets: list[Ticket], layout: Layout, month: int) -> None:
-    left = 1 + layout.indent
-    _titles(sheet, layout, month, left)
-    order = list(range(len(COLUMNS)))
-    random.Random(layout.sheet + layout.header).shuffle(order)
-    heads = [HEADERS[layout.header][i] for i in order]
-    if layout.extra_column:
-        heads.insert(4, "Bearbeiter" if layout.german else "Agent")
-    top = sheet.max_row + 1 if layout.titles else 1
-    for offset, head in enumerate(heads):
-        sheet.cell(top, left + offset, head).font = Font(bold=True)
-    for row, ticket in enumerate(tickets, top + 1):
-        cells = [_cell(ticket, COLUMNS[i], layout) for i in order]
-        if layout.extra_column:
-            cells.insert(4, ticket.customer_email[:2].upper())
-        for offset, value in enumerate(cells):
-            _put(sheet.cell(row, left + offset), value)
-    date_column = left + heads.index(HEADERS[layout.header][1])
-    if layout.merged_days:
-        _merge_days(sheet, tickets, top + 1, date_column)
-    _footer(sheet, tickets, layout, left)
-
-
-def _titles(sheet: Any, layout: Layout, month: int, left: int) -> None:
-    lines = (f"Support – {MONTHS_DE[month]} 2026", MADE_UP, "Stand: Monatsende" if layout.german else "as of month's end")
-    for row, line in enumerate(lines[: max(0, layout.titles - 1)], 1):
-        sheet.cell(row, left, line)
-    if layout.titles:
-        sheet.merge_cells(start_row=1, end_row=1, start_column=left, end_column=left + 4)
-        sheet.cell(layout.titles, left + 1, " ")
-
-
-def _put(cell: Any, value: object) -> None:
-    cell.value = value
-    if isinstance(value, datetime):
-        cell.number_format = "dd.mm.yyyy hh:mm" if value.hour else "dd.mm.yyyy"
-
-
-def _cell(ticket: Ticket, column: str, layout: Layout) -> object:
-    value = getattr(ticket, column)
-    if column == "created_at":
-        return value if isinstance(value, str) else _date(value, layout)
-    if column == "amount_eur":
-        return _amount(value, layout)
-    if layout.german and column in GERMAN_WORDS:
-        return GERMAN_WORDS[column].get(value, value)
-    if column in {"channel", "priority"} and layout.header == "english":
-        return value.capitalize() if value.islower() else value
-    return value or None
-
-
-def _date(value: datetime, layout: Layout) -> object:
-    if layout.dates == "serial":
-        return (value - datetime(1899, 12, 30)) / timedelta(days=1)
-    forms = {"iso": "%Y-%m-%d %H:%M" if layout.minutes else "%Y-%m-%d", "german": "%d.%m.%Y", "slash_dm": "%d/%m/%Y",
-             "slash_md": "%m/%d/%Y"}  # fmt: skip
-    return value.strftime(forms[layout.dates]) if layout.dates in forms else value
-
-
-def _amount(value: Decimal | None, layout: Layout) -> object:
-    if value is None:
-        return None
-    english = f"{value:,.2f}"
-    german = english.translate(str.maketrans(",.", ".,"))
-    return {"cell": float(value), "english": english, "german": german, "euro": f"{german} €"}[layout.numbers]
-
-
-def _merge_days(sheet: Any, tickets: list[Ticket], top: int, column: int) -> None:
-    start = 0
-    for row in range(1, len(tickets) + 1):
-        if row == len(tickets) or tickets[row].created_at != tickets[start].created_at:
-            if row - start > 1:
-                letter = get_column_letter(column)
-                sheet.merge_cells(f"{letter}{top + start}:{letter}{top + row - 1}")
-            start = row
-
-
-def _footer(sheet: Any, tickets: list[Ticket], layout: Layout, left: int) -> None:
-    if layout.footer == "total":
-        below = sheet.max_row + 2
-        sheet.cell(below, left, "Summe" if layout.german else "Total")
-        sheet.cell(below, left + 1, len(tickets))
-    elif layout.footer == "signed":
-        sheet.cell(sheet.max_row + 1, left, "Stand: 1. Entwurf" if layout.german else "exported by the help desk")
-
-
-def _blank_rows(sheet: Any, layout: Layout, rng: random.Random) -> None:
-    if layout.blank_rows and not layout.merged_days:
-        for row in sorted(rng.sample(range(12, 20), 2), reverse=True):
-            sheet.insert_rows(row)
-
-
 def _finish(book: openpyxl.Workbook, special: str) -> bytes:
     content = _frozen(book)
     if special == "corrupt":
@@ -396,7 +226,10 @@ def _frozen(book: openpyxl.Workbook) -> bytes:
     """The workbook's bytes without the time at which they were written."""
     buffer, result = io.BytesIO(), io.BytesIO()
     book.save(buffer)
-    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target:
+    with (
+        zipfile.ZipFile(buffer) as source,
+        zipfile.ZipFile(result, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+    ):
         for info in source.infolist():
             content = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2026-11-23T00:00:00Z", source.read(info))
             target.writestr(zipfile.ZipInfo(info.filename, (2026, 11, 23, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)

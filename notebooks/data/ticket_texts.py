@@ -15,22 +15,60 @@ PLACES = ("kitchen", "living room", "office", "hallway", "workshop")
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "the weekend")
 
 SUBJECTS: dict[str, tuple[str, ...]] = {
-    "billing": ("Wrong amount on invoice", "Charged twice?", "Refund", "Question about my bill", "VAT number", "Payment"),
+    "billing": (
+        "Wrong amount on invoice",
+        "Charged twice?",
+        "Refund",
+        "Question about my bill",
+        "VAT number",
+        "Payment",
+    ),
     "bug": ("App crashes", "Lamp does not react", "Error message", "Not working since update", "Strange behaviour"),
     "access": ("Cannot sign in", "Password", "Locked out", "Account", "Code never arrives", "New colleague"),
     "shipping": ("Where is my parcel?", "Delivery", "Broken on arrival", "Wrong address", "Order still not here"),
     "other": ("Question", "Feedback", "Which one should I buy?", "Opening hours", "Partnership", "Thank you"),
 }
-VAGUE_SUBJECTS = ("Help please", "Question", "Urgent", "Problem", "Your reply", "Re: Re: my request", "Hello", "Complaint")
+VAGUE_SUBJECTS = (
+    "Help please",
+    "Question",
+    "Urgent",
+    "Problem",
+    "Your reply",
+    "Re: Re: my request",
+    "Hello",
+    "Complaint",
+)
 
 OPENINGS = (
-    "Hello,", "Hi there,", "Good morning,", "Dear team,", "Hi,", "Good afternoon,", "To whom it may concern,", "", "", "",
-    "I wrote last week already.", "Sorry to bother you again.", "Second attempt to reach somebody.",
+    "Hello,",
+    "Hi there,",
+    "Good morning,",
+    "Dear team,",
+    "Hi,",
+    "Good afternoon,",
+    "To whom it may concern,",
+    "",
+    "",
+    "",
+    "I wrote last week already.",
+    "Sorry to bother you again.",
+    "Second attempt to reach somebody.",
 )
 CLOSINGS = (
-    "Please get back to me.", "Thanks in advance.", "Kind regards", "Can somebody look into this?", "Thank you!",
-    "I would be glad about a quick answer.", "Best wishes", "Please advise.", "", "", "", "Waiting for your call.",
-    "This is getting tiresome.", "No hurry, but it would be nice to know.",
+    "Please get back to me.",
+    "Thanks in advance.",
+    "Kind regards",
+    "Can somebody look into this?",
+    "Thank you!",
+    "I would be glad about a quick answer.",
+    "Best wishes",
+    "Please advise.",
+    "",
+    "",
+    "",
+    "Waiting for your call.",
+    "This is getting tiresome.",
+    "No hurry, but it would be nice to know.",
 )
 
 PLAIN: dict[str, tuple[str, ...]] = {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SEPARATORS = (",", ";", "\t", "|")
 
 
-def open_delimited(path: Path, separator: str = "") -> tuple[list[Grid], list[Skipped]]:
+def open_delimited(path: Path, label: str, separator: str = "") -> tuple[list[Grid], list[Skipped]]:
     """The file as one grid; `separator` empty: the one that splits the most lines into the same number of cells."""
     try:
         text, notes = _decoded(path.read_bytes())
@@ -24,10 +24,10 @@ def open_delimited(path: Path, separator: str = "") -> tuple[list[Grid], list[Sk
         rows = list(csv.reader(io.StringIO(text), delimiter=found, strict=True))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         reason = f"the file can't be read as csv ({type(error).__name__})"
-        return [], [Skipped(path.name, "", (), reason, "save it as UTF-8 csv", unreadable=True)]
+        return [], [Skipped(label, "", (), reason, "save it as UTF-8 csv", unreadable=True)]
     if not any(any(row) for row in rows):
-        return [], [Skipped(path.name, "", (), "the file is empty")]
-    return [Grid(path.name, "", rows, notes)], []
+        return [], [Skipped(label, "", (), "the file is empty")]
+    return [Grid(label, "", rows, notes)], []
 
 
 def _decoded(content: bytes) -> tuple[str, tuple[str, ...]]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def open_workbook(path: Path) -> tuple[list[Grid], list[Skipped]]:
-    """The sheets of a workbook (xlsx, xls, xlsb, ods) and those that were left out.
+def open_workbook(path: Path, label: str) -> tuple[list[Grid], list[Skipped]]:
+    """The sheets of a workbook (xlsx, xls, xlsb, ods) and those that were left out. `label` is how reports call it.
 
     Raises:
         ConfigError: `package.missing` without the extra `excel`.
@@ -24,12 +24,12 @@ def open_workbook(path: Path) -> tuple[list[Grid], list[Skipped]]:
         raise missing_extra("excel", "reading workbooks") from None
     try:
         with calamine.CalamineWorkbook.from_path(str(path)) as book:
-            return _sheets(book, path.name, calamine.SheetVisibleEnum.Visible)
+            return _sheets(book, label, calamine.SheetVisibleEnum.Visible)
     except calamine.PasswordError:
         reason, fix = "the workbook is locked with a password", "ask its owner for a copy without one"
     except (calamine.CalamineError, OSError) as error:
         reason, fix = f"the file can't be opened ({type(error).__name__})", "ask its owner to save it again"
-    return [], [Skipped(path.name, "", (), reason, fix, unreadable=True)]
+    return [], [Skipped(label, "", (), reason, fix, unreadable=True)]
 
 
 def _sheets(book: Any, file: str, visible: object) -> tuple[list[Grid], list[Skipped]]:

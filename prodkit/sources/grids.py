@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 HEADER_DEPTH = 30  # titles above a table are few; a table whose header is further down is told by the report
 _FOOTER = re.compile(
-    r"\W*(sub ?total|grand total|total|totals|sum|summe|gesamt|gesamtsumme|anzahl|count|stand|as of|export(ed|iert)?)\b",
+    r"\W*(sub ?total|grand total|total|totals|sum|summe|gesamt|gesamtsumme|anzahl|count|stand|as of|export(ed|iert)?)"
+    r"\b",
     re.IGNORECASE,
 )
 
@@ -62,8 +63,7 @@ def find_header(grid: Grid, synonyms: Mapping[str, Sequence[str]]) -> Header | N
         return _widest_row(grid)
     depth = min(HEADER_DEPTH, len(grid.rows))
     found = [(index, _match(grid.rows[index], synonyms)) for index in range(depth)]
-    best = max(found, key=lambda entry: (len(entry[1]), -entry[0]), default=(0, {}))
-    index, columns = best
+    index, columns = max(found, key=lambda entry: (len(entry[1]), -entry[0]), default=(0, {}))
     if len(columns) < max(min(2, len(synonyms)), len(synonyms) / 2):
         return None
     taken = set(columns.values())
@@ -113,19 +113,16 @@ def _match(row: Sequence[Any], synonyms: Mapping[str, Sequence[str]]) -> dict[st
             positions.setdefault(plain(cell), position)
     found: dict[str, int] = {}
     for name, others in synonyms.items():
-        position = next((positions[plain(o)] for o in (name, *others) if plain(o) in positions), None)
-        if position is not None and position not in found.values():
-            found[name] = position
+        at = next((positions[plain(other)] for other in (name, *others) if plain(other) in positions), None)
+        if at is not None and at not in found.values():
+            found[name] = at
     return found
 
 
 def _widest_row(grid: Grid) -> Header | None:
-    depth = range(min(HEADER_DEPTH, len(grid.rows)))
-    texts = {i: _names(grid.rows[i]) for i in depth}
-    index = max(depth, key=lambda i: (len(texts[i]), -i), default=None)
-    if index is None or not texts[index]:
-        return None
-    return Header(index, texts[index])
+    named = [(index, _names(row)) for index, row in enumerate(grid.rows[:HEADER_DEPTH])]
+    index, columns = max(named, key=lambda entry: (len(entry[1]), -entry[0]), default=(0, {}))
+    return Header(index, columns) if columns else None
 
 
 def _names(row: Sequence[Any]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from prodkit.sources.columnar import gather_frames
 from prodkit.sources.delimited import open_delimited
 from prodkit.sources.excel import open_workbook
 from prodkit.sources.options import TableOptions, parse_options
-from prodkit.sources.report import ATTRIBUTE, ReadReport, Skipped, listeners
+from prodkit.sources.report import ATTRIBUTE, ReadReport, listeners
 from prodkit.sources.tables import Harvest, frame, gather, without_copies
 
 if TYPE_CHECKING:
@@ -66,13 +66,17 @@ def _specification(source: str, project: Project) -> DataSourceSpec:
     sources = project.manifest.data_sources
     if source not in sources:
         fix = nearest(source, sources) or "add it to data_sources in prodkit.yaml"
-        raise ConfigError("sources.unknown", f"The manifest has no data source `{source}`.", where=_where(source), fix=fix)
+        raise ConfigError(
+            "sources.unknown", f"The manifest has no data source `{source}`.", where=_where(source), fix=fix
+        )
     spec = sources[source]
     if spec.kind not in _FILES:
         fix = f"kinds that are: {', '.join(_FILES)}"
         raise ConfigError("sources.kind", f"A source of kind `{spec.kind}` isn't read.", where=_where(source), fix=fix)
     if not spec.location:
-        raise ConfigError("sources.location", "The source has no location.", where=_where(source), fix="add `location:`")
+        raise ConfigError(
+            "sources.location", "The source has no location.", where=_where(source), fix="add `location:`"
+        )
     return spec
 
 
@@ -89,19 +93,28 @@ def _filled(source: str, location: str, params: dict[str, object]) -> str:
     return location.format_map({name: str(params.get(name, "*")) for name in places})
 
 
-def _matching(source: str, spec: DataSourceSpec, project: Project, location: str) -> list[Path]:
+def _matching(source: str, spec: DataSourceSpec, project: Project, location: str) -> dict[str, Path]:
+    """How reports call a file -> the file, in the order of the names."""
     path = project.path(re.sub(r"\*{2,}(?!/)", "*", location))
     base = Path(*_until_wildcard(path.parts))
-    pattern = str(path.relative_to(base))
-    found = [base] if base == path else base.glob(pattern) if base.is_dir() else []
-    kept = [file for file in sorted(found) if file.is_file() and not file.name.startswith(("~$", "."))]
-    endings = _FILES[spec.kind]
-    kept = [file for file in kept if not endings or file.suffix.lower() in endings]
+    if base.is_file():
+        return {base.name: base}
+    pattern = str(path.relative_to(base)) if path != base else "*"
+    found = sorted(base.glob(pattern)) if base.is_dir() else []
+    kept = {str(file.relative_to(base)): file for file in found if _is_table(file, spec.kind)}
     if not kept:
-        others = sum(1 for file in base.iterdir() if file.is_file()) if base.is_dir() else 0
+        others = sum(file.is_file() for file in base.iterdir()) if base.is_dir() else 0
         fix = f"the folder holds {others} other files; look at the parameters" if others else "look at the location"
-        raise DataError("sources.no-files", "No file matches the source's location.", where=f"{source}: {location}", fix=fix)
+        where = f"{source}: {location}"
+        raise DataError("sources.no-files", "No file matches the source's location.", where=where, fix=fix)
     return kept
+
+
+def _is_table(file: Path, kind: str) -> bool:
+    """Lock files of spreadsheets (`~$...`), hidden files and, for workbooks, other endings are none."""
+    endings = _FILES[kind]
+    fits = not endings or file.suffix.lower() in endings
+    return fits and file.is_file() and not file.name.startswith(("~$", "."))
 
 
 def _until_wildcard(parts: tuple[str, ...]) -> list[str]:
@@ -114,7 +127,7 @@ def _until_wildcard(parts: tuple[str, ...]) -> list[str]:
 
 
 def _collect(
-    source: str, spec: DataSourceSpec, options: TableOptions, paths: list[Path], params: dict[str, object]
+    source: str, spec: DataSourceSpec, options: TableOptions, paths: dict[str, Path], params: dict[str, object]
 ) -> tuple[pd.DataFrame, ReadReport]:
     found, harvest = gather_frames(paths, options) if spec.kind == "parquet" else _typed(paths, spec.kind, options)
     result, copies = without_copies(found) if options.drop_copies else (found, 0)
@@ -125,10 +138,11 @@ def _collect(
     return result, report
 
 
-def _typed(paths: list[Path], kind: str, options: TableOptions) -> tuple[pd.DataFrame, Harvest]:
+def _typed(paths: dict[str, Path], kind: str, options: TableOptions) -> tuple[pd.DataFrame, Harvest]:
     harvest = Harvest()
-    for path in paths:
-        grids, skipped = open_workbook(path) if kind == "excel" else open_delimited(path, options.separator)
+    for label, path in paths.items():
+        opened = open_workbook(path, label) if kind == "excel" else open_delimited(path, label, options.separator)
+        grids, skipped = opened
         harvest.skipped += skipped
         gather(grids, options, harvest)
     return frame(harvest, options), harvest
@@ -143,7 +157,9 @@ def _announce(report: ReadReport) -> None:
 
 def _nothing(report: ReadReport) -> DataError:
     reasons = "; ".join(f"{s.file}: {s.reason}" for s in report.skipped[:5])
-    return DataError("sources.unreadable", "None of the source's files could be read.", where=report.source, fix=reasons)
+    return DataError(
+        "sources.unreadable", "None of the source's files could be read.", where=report.source, fix=reasons
+    )
 
 
 def _not_clean(report: ReadReport) -> DataError:

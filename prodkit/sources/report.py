@@ -6,9 +6,11 @@ JSON: tuples survive that, dataclasses make pandas drop all attributes with a wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ORIGIN = "_origin"
 """Column that says where a row comes from: `file.xlsx#Sheet!14`, with the row as the spreadsheet numbers it."""
@@ -46,7 +48,7 @@ class Misread(NamedTuple):
     file: str
     sheet: str
     column: str
-    count: int
+    values: int  # how many
     rows: tuple[int, ...]  # the first of them
     reason: str
     fix: str = ""
@@ -93,7 +95,7 @@ class ReadReport(NamedTuple):
         counts = (
             (self.copies, "copies taken once"),
             (len(self.unreadable), "files unreadable"),
-            (sum(m.count for m in self.misread), "values not understood"),
+            (sum(m.values for m in self.misread), "values not understood"),
         )
         return text + "".join(f", {count:,} {what}" for count, what in counts if count) + "."
 
@@ -123,6 +125,6 @@ def place(file: str, sheet: str, row: int | None = None) -> str:
 
 
 def _misread_line(misread: Misread) -> str:
-    rows = ", ".join(str(row) for row in misread.rows) + (", ..." if misread.count > len(misread.rows) else "")
-    line = f"{place(misread.file, misread.sheet)}: {misread.count} x {misread.column} {misread.reason} (rows {rows})"
+    rows = ", ".join(str(row) for row in misread.rows) + (", ..." if misread.values > len(misread.rows) else "")
+    line = f"{place(misread.file, misread.sheet)}: {misread.values} x {misread.column} {misread.reason} (rows {rows})"
     return line + (f"; {misread.fix}" if misread.fix else "")

@@ -82,13 +82,12 @@ def _take(grid: Grid, header: Header, kept: list[int], options: TableOptions, in
         cells = [cell_at(grid.rows[index], position) for index in kept]
         kind = options.types.get(name, "text")
         parsed = parse_column(cells, kind, units=options.units.get(name, ()), timezone=options.timezone)
-        values[name] = _our_words(parsed.values, options.values.get(name, {}))
+        words = options.values.get(name, {})  # noqa: PD011  not a frame
+        values[name] = _our_words(parsed.values, words)
         notes += parsed.notes
         into.misread += _misread(grid, name, parsed.failed, kept)
     into.take(values, [place(grid.file, grid.sheet, index + 1) for index in kept])
-    read = SheetRead(
-        grid.file, grid.sheet, header.index + 1, len(kept), header.ignored, header.missing, tuple(notes)
-    )
+    read = SheetRead(grid.file, grid.sheet, header.index + 1, len(kept), header.ignored, header.missing, tuple(notes))
     into.sheets.append(read)
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from prodkit.sources.grids import is_blank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _MONTHS = {
     name: number
