@@ -1,0 +1,169 @@
+"""One attempt: a copy of the job's notebook with its parameters, executed by papermill in a fresh kernel."""
+
+from __future__ import annotations
+
+import os
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from prodkit.errors import KernelDiedError, ProdkitError, TerminatedError, TransientError
+from prodkit.jobs.attempts import AttemptResult
+from prodkit.jobs.ends import Failure, Outcome, by_exit_code
+from prodkit.jobs.parameters import as_code, as_json
+from prodkit.redaction import redact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nbformat import NotebookNode
+
+    from prodkit.jobs.events import OnEvent
+    from prodkit.jobs.folder import JobFolder
+    from prodkit.jobs.publishing import Publisher
+    from prodkit.jobs.record import End
+    from prodkit.jobs.signals import StopRequest
+    from prodkit.manifest import Project
+    from prodkit.records import RunHandle
+
+_MESSAGE_LENGTH = 300
+_NO_STALLS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_MODEL_CATALOG_URI": ""}
+
+
+class Attempter:
+    """Runs attempts of one run of a job.
+
+    Args:
+        folder: the job.
+        project: where it runs.
+        values: checked parameters.
+        run: the run's id, stable over its attempts.
+        place: the run's folder; each attempt leaves its notebook there.
+        publisher: the run's place in the ledger.
+        deadline: a point of `time.monotonic()` for all attempts together.
+        cell_timeout: seconds for one cell.
+        stop: asks the attempt to end.
+        on_event: told of each cell.
+    """
+
+    def __init__(
+        self,
+        folder: JobFolder,
+        project: Project,
+        values: dict[str, Any],
+        *,
+        run: str,
+        place: Path,
+        publisher: Publisher,
+        deadline: float,
+        cell_timeout: float | None,
+        stop: StopRequest,
+        on_event: OnEvent,
+    ) -> None:
+        self._folder, self._project, self._values = folder, project, values
+        self._run, self._place, self._publisher = run, place, publisher
+        self._deadline, self._cell_timeout = deadline, cell_timeout
+        self._stop, self._on_event = stop, on_event
+
+    def run(self, number: int) -> AttemptResult:
+        """Run attempt `number` and record it.
+
+        Raises:
+            ConfigError: the kernel isn't installed; another attempt wouldn't help.
+        """
+        began = time.monotonic()
+        output = self._place / f"attempt-{number}.ipynb"
+        handle = self._publisher.attempt(f"{self._run}.{number}", number)
+        ends: list[End] = []
+        failure, cell = Failure(""), None
+        try:
+            outcome = self._execute(output, self._environment(handle, number), ends)
+        except ProdkitError as error:
+            outcome, failure = by_exit_code(error.exit_code), Failure(error.code, error.what)
+            if outcome is Outcome.MISCONFIGURED:
+                self._close(handle, AttemptResult(number, outcome, time.monotonic() - began, error.code, error.what))
+                raise
+        if ends:
+            failure, cell = ends[0].failure or Failure(""), ends[0].cell
+        result = AttemptResult(
+            number=number,
+            outcome=outcome,
+            seconds=time.monotonic() - began,
+            error=failure.name,
+            message=redact(failure.message)[:_MESSAGE_LENGTH],
+            cell=cell if failure.name else None,
+            run_id=handle.run_id,
+            output=output,
+        )
+        self._publisher.attempt_ended(handle, result)
+        return result
+
+    def _close(self, handle: RunHandle, result: AttemptResult) -> None:
+        self._publisher.attempt_ended(handle, result)
+
+    def _execute(self, output: Path, environment: dict[str, str], ends: list[End]) -> Outcome:
+        from papermill import execute_notebook
+        from papermill.exceptions import PapermillExecutionError
+
+        try:
+            execute_notebook(
+                with_parameters(self._folder, self._values),
+                str(output),
+                engine_name="prodkit",
+                kernel_name=self._folder.index.execution.kernel,
+                progress_bar=False,
+                cwd=None,  # papermill's own would change the whole process's
+                kernel_cwd=self._folder.working_directory(self._project.root),
+                env=environment,
+                cell_timeout=self._cell_timeout,
+                deadline=None if self._deadline == inf else self._deadline,
+                stop=self._stop,
+                on_event=self._on_event,
+                on_end=ends.append,
+            )
+        except (PapermillExecutionError, KernelDiedError, TerminatedError, TransientError):
+            if not ends:
+                raise
+        return ends[0].outcome
+
+    def _environment(self, handle: RunHandle, number: int) -> dict[str, str]:
+        """What the kernel must know, so that the runs that it captures lie under this attempt."""
+        known = {
+            "PRODKIT_PROJECT": str(self._project.root),
+            "PRODKIT_JOB_RUN": self._run,
+            "PRODKIT_ATTEMPT": str(number),
+            "PRODKIT_PARENT_KEY": handle.key,
+            "PRODKIT_PARENT_RUN": handle.run_id,
+            "MLFLOW_TRACKING_URI": self._project.tracking_uri,
+            "MLFLOW_EXPERIMENT_ID": handle.experiment_id,
+        }
+        return {**{key: value for key, value in _NO_STALLS.items() if key not in os.environ}, **_without_empty(known)}
+
+
+def with_parameters(folder: JobFolder, values: dict[str, Any]) -> NotebookNode:
+    """The job's notebook with a cell that sets the parameters after the one that declares them.
+
+    papermill would write this cell from untyped values; this one holds the expressions of checked ones.
+    """
+    import nbformat
+
+    nb = nbformat.read(folder.notebook, as_version=4)
+    cells = [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    position = next((n for n, cell in enumerate(cells, 1) if "parameters" in cell.metadata.get("tags", [])), 0)
+    source = "# Parameters of this run\n" + as_code(folder.schema, values)
+    injected = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+    nb.cells = [*cells[:position], *([injected] if values else []), *cells[position:]]
+    nb.metadata["papermill"] = {
+        "default_parameters": {},
+        "parameters": as_json(folder.schema, values),
+        "environment_variables": {},
+        "version": "",
+    }
+    for cell in nb.cells:
+        cell.metadata.setdefault("tags", [])
+        cell.metadata.setdefault("papermill", {})
+    return nb
+
+
+def _without_empty(values: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}

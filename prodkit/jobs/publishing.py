@@ -1,0 +1,141 @@
+"""A job's runs in the ledger: a job run, and under it one run an attempt, with notebooks and report as artifacts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prodkit.errors import ProdkitError
+from prodkit.jobs.ends import Outcome
+from prodkit.jobs.report import to_html
+from prodkit.ownership import resolve
+from prodkit.records import RunHandle, RunSpec, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from prodkit.jobs.attempts import AttemptResult
+    from prodkit.jobs.folder import JobFolder
+    from prodkit.ledger import Ledger
+    from prodkit.manifest import Project
+
+_OWNING_ACTIVITY = "uptime"
+_PARAM_LENGTH = 500
+_FLUSH_SECONDS = 20.0
+
+
+class Publisher:
+    """Writes a job's runs through the ledger, which keeps them safe while MLflow can't be reached.
+
+    Args:
+        project: whose experiment it is.
+        ledger: where records go.
+    """
+
+    def __init__(self, project: Project, ledger: Ledger) -> None:
+        self._project, self._ledger = project, ledger
+        self._job = RunHandle("", "")
+        self._name = ""
+
+    @classmethod
+    def open(cls, project: Project, ledger: Ledger | None) -> Publisher:
+        """With the given ledger, else the project's own."""
+        if ledger is None:
+            from prodkit.ledger import Ledger as Own
+
+            ledger = Own.open(project)
+        return cls(project, ledger)
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the job run; "" until MLflow has answered."""
+        return self._job.run_id
+
+    @property
+    def url(self) -> str:
+        """Where the job run is seen."""
+        return self._job.url
+
+    @property
+    def problem(self) -> str:
+        """Why records haven't reached MLflow; "" when they have."""
+        return self._ledger.problem
+
+    def begin(self, run: str, folder: JobFolder, params: Mapping[str, Any], parent: RunHandle | None = None) -> None:
+        """Open the job run, with typed params, owner and source as tags."""
+        self._name = folder.name
+        self._job = self._ledger.start_run(
+            RunSpec(
+                name=folder.name,
+                kind="item" if parent else "job",
+                key=run,
+                parent_key=parent.key if parent else "",
+                parent_run_id=parent.run_id if parent else "",
+                params={name: str(value)[:_PARAM_LENGTH] for name, value in params.items()},
+                tags=self._tags(run, folder),
+            )
+        )
+
+    def attempt(self, key: str, number: int) -> RunHandle:
+        """Open the run of one attempt under the job run."""
+        return self._ledger.start_run(
+            RunSpec(
+                name=f"{self._name} attempt {number}",
+                kind="attempt",
+                key=key,
+                parent_key=self._job.key,
+                parent_run_id=self._job.run_id,
+                tags={"prodkit.job": self._name, "prodkit.job_run": self._job.key, "prodkit.attempt": str(number)},
+            )
+        )
+
+    def attempt_ended(self, handle: RunHandle, result: AttemptResult) -> None:
+        """Close an attempt's run; its executed notebook becomes an artifact."""
+        if result.output is not None and result.output.is_file():
+            self._ledger.log_file(handle, result.output, "notebook")
+        tags = _end_tags(result.outcome) | ({"prodkit.error": result.error} if result.error else {})
+        metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
+        self._ledger.end_run(handle, status=status_of(result.outcome), metrics=metrics, tags=tags)
+
+    def end(self, outcome: Outcome, attempts: tuple[AttemptResult, ...], record: Path) -> None:
+        """Close the job run: the last notebook, the report and the record become artifacts."""
+        for attempt in attempts[-1:]:
+            if attempt.output is not None and attempt.output.is_file():
+                self._ledger.log_file(self._job, attempt.output, "notebook")
+        if record.is_file():
+            self._ledger.log_file(self._job, record)
+        self._ledger.log_text(self._job, to_html(self._name, outcome, attempts), "report.html")
+        metrics = {"attempts": float(len(attempts)), "seconds": sum(a.seconds + a.waited for a in attempts)}
+        self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
+        self._ledger.flush(_FLUSH_SECONDS)
+
+    def _tags(self, run: str, folder: JobFolder) -> dict[str, str]:
+        index = folder.index
+        return {
+            "prodkit.job": folder.name,
+            "prodkit.job_run": run,
+            "prodkit.service": index.service,
+            "prodkit.source_notebook": index.source.notebook,
+            "prodkit.source_digest": index.source.digest,
+            "prodkit.version": index.prodkit,
+        } | self._owner()
+
+    def _owner(self) -> dict[str, str]:
+        try:
+            contact = resolve(self._project.manifest, _OWNING_ACTIVITY)
+        except ProdkitError:
+            return {}  # a waiver let the job start without; there is nobody to name
+        return {"prodkit.owner": contact.email, "prodkit.page": contact.address}
+
+
+def status_of(outcome: Outcome) -> Status:
+    """The ledger's word for an end."""
+    return {
+        Outcome.OK: Status.OK,
+        Outcome.TERMINATED: Status.ABORTED,
+        Outcome.RUNNING: Status.RUNNING,
+    }.get(outcome, Status.ERROR)
+
+
+def _end_tags(outcome: Outcome) -> dict[str, str]:
+    return {"prodkit.outcome": outcome.value, "prodkit.exit_code": str(outcome.exit_code)}

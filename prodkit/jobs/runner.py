@@ -1,0 +1,234 @@
+"""Runs a job folder: everything is checked before anything is spent, and every end is told as it was."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prodkit.errors import ProdkitError
+from prodkit.jobs.attempt import Attempter
+from prodkit.jobs.attempts import AttemptResult, Policy, run_attempts
+from prodkit.jobs.ends import Outcome, by_exit_code
+from prodkit.jobs.events import AttemptEvent
+from prodkit.jobs.folder import JobFolder
+from prodkit.jobs.history import Entry, History
+from prodkit.jobs.exclusion import locked
+from prodkit.jobs.parameters import as_json, check_parameters
+from prodkit.jobs.publishing import Publisher
+from prodkit.jobs.report import write_record
+from prodkit.jobs.signals import StopRequest
+from prodkit.jobs.starting import check_start
+from prodkit.manifest import find_project
+from prodkit.records import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from prodkit.jobs.events import CellEvent, OnEvent
+    from prodkit.ledger import Ledger
+    from prodkit.manifest import Project
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a job is run. None means: as the job folder says. Durations are seconds."""
+
+    retries: int | None = None
+    retry_wait: float | None = None
+    retry_dead_kernel: bool = False
+    timeout: float | None = None  # for the job with all its attempts
+    cell_timeout: float | None = None
+    key: str = ""  # a run that succeeded under the same key isn't run again
+    parent: str = ""  # the run that this one is an item of
+    exclusive: bool = True  # refuse while another run of this job goes on
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """How a job ended. `cost` is in US dollars and None when it isn't known; `url` and `run_id` are MLflow's."""
+
+    job: str
+    run: str
+    outcome: Outcome
+    attempts: tuple[AttemptResult, ...]
+    seconds: float
+    run_id: str = ""
+    url: str = ""
+    output: Path | None = None
+    cost: Decimal | None = None
+    notices: tuple[str, ...] = ()  # what the owner must know, one sentence each
+    repeated: bool = False  # nothing ran: the key's run has already succeeded
+    problem: str = ""  # why records haven't reached MLflow yet
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1, 65, 75, 78, 138 or 143."""
+        return self.outcome.exit_code
+
+
+def run_job(
+    job: Path | str,
+    params: Mapping[str, object] | None = None,
+    *,
+    options: RunOptions = RunOptions(),
+    project: Project | None = None,
+    ledger: Ledger | None = None,
+    on_event: OnEvent | None = None,
+    stop: StopRequest | None = None,
+) -> JobResult:
+    """Run a job folder to its end.
+
+    Args:
+        job: the folder that `prodkit export` wrote.
+        params: parameter -> value; text is parsed by the parameter's type.
+        options: how it is run.
+        project: the project that it runs in; default: the one around the folder.
+        ledger: where runs are recorded; default: the project's.
+        on_event: called as cells and attempts begin and end.
+        stop: a request to stop that somebody else makes; default: SIGTERM and SIGINT.
+
+    Returns:
+        How it ended; the notebook's own failures are told here and not raised.
+
+    Raises:
+        ParameterError: the parameters are wrong; nothing was run.
+        ConfigError: the folder, the manifest or the ownership is wrong, or the kill switch is on; nothing was run.
+        TransientError: another run of this job goes on (`jobs.locked`).
+    """
+    folder = JobFolder.load(Path(job))
+    project = project or find_project(folder.project_root())
+    notices = check_start(project)
+    values = check_parameters(folder.schema, params or {})
+    history = History(project.state / "jobs" / "history.db")
+    place = project.state / "jobs" / folder.name
+    lock = locked(place / "lock", f"The job `{folder.name}`") if options.exclusive else nullcontext()
+    with lock:
+        done = history.done(folder.name, options.key) if options.key else None
+        if done is not None:
+            return _repeated(done)
+        run = _Run(folder, project, values, options, history, place, notices)
+        with nullcontext(stop) if stop else StopRequest() as stopping:
+            return run.go(Publisher.open(project, ledger), on_event or _ignore, stopping)
+
+
+class _Run:
+    def __init__(
+        self,
+        folder: JobFolder,
+        project: Project,
+        values: dict[str, Any],
+        options: RunOptions,
+        history: History,
+        place: Path,
+        notices: tuple[str, ...],
+    ) -> None:
+        self.notices = notices
+        self.folder, self.project, self.values = folder, project, values
+        self.options, self.history = options, history
+        self.run = new_id("job")
+        self.place = place / self.run
+        self.params = as_json(folder.schema, values)
+        how = folder.index.execution
+        self.deadline = time.monotonic() + (options.timeout or how.timeout or inf)
+        self.policy = Policy(
+            retries=how.retries if options.retries is None else options.retries,
+            wait=how.retry_wait if options.retry_wait is None else options.retry_wait,
+            deadline=self.deadline,
+            retry_dead_kernel=options.retry_dead_kernel,
+        )
+
+    def go(self, publisher: Publisher, on_event: OnEvent, stop: StopRequest) -> JobResult:
+        began = time.monotonic()
+        self.place.mkdir(parents=True)
+        self.history.begin(
+            self.run, self.folder.name, key=self.options.key, params=self.params, parent=self.options.parent
+        )
+        attempts: tuple[AttemptResult, ...] = ()
+        outcome = Outcome.FAILED
+        try:
+            publisher.begin(self.run, self.folder, self.params)
+            self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
+            attempts = run_attempts(
+                self._attempter(publisher, on_event, stop).run, self.policy, stop, self._noting(on_event)
+            )
+            outcome = attempts[-1].outcome
+            if stop.asked and self.policy.transient(outcome):
+                outcome = Outcome.TERMINATED  # the signal came in the wait for the next attempt
+        except ProdkitError as error:
+            outcome = by_exit_code(error.exit_code)
+            self.history.note(self.run, error=error.code)
+            raise
+        finally:
+            self.history.end(self.run, outcome)
+            self._publish(publisher, outcome, attempts, time.monotonic() - began)
+        return self._result(attempts, outcome, time.monotonic() - began, publisher)
+
+    def _attempter(self, publisher: Publisher, on_event: OnEvent, stop: StopRequest) -> Attempter:
+        return Attempter(
+            self.folder,
+            self.project,
+            self.values,
+            run=self.run,
+            place=self.place,
+            publisher=publisher,
+            deadline=self.deadline,
+            cell_timeout=self.options.cell_timeout or self.folder.index.execution.cell_timeout,
+            stop=stop,
+            on_event=on_event,
+        )
+
+    def _publish(
+        self, publisher: Publisher, outcome: Outcome, attempts: tuple[AttemptResult, ...], seconds: float
+    ) -> None:
+        record = self.place / "run.json"
+        write_record(record, self.folder.name, self.run, outcome, attempts, seconds, self.params)
+        publisher.end(outcome, attempts, record)
+
+    def _noting(self, on_event: OnEvent) -> OnEvent:
+        def note(event: AttemptEvent | CellEvent) -> None:
+            if isinstance(event, AttemptEvent) and event.kind == "end":
+                self.history.note(self.run, attempts=event.number, error=event.error)
+            on_event(event)
+
+        return note
+
+    def _result(
+        self, attempts: tuple[AttemptResult, ...], outcome: Outcome, seconds: float, publisher: Publisher
+    ) -> JobResult:
+        output = attempts[-1].output
+        self.history.note(self.run, output=str(output))
+        return JobResult(
+            job=self.folder.name,
+            run=self.run,
+            outcome=outcome,
+            attempts=attempts,
+            seconds=seconds,
+            run_id=publisher.run_id,
+            url=publisher.url,
+            output=output,
+            notices=self.notices,
+            problem=publisher.problem,
+        )
+
+
+def _repeated(entry: Entry) -> JobResult:
+    return JobResult(
+        job=entry.job,
+        run=entry.run,
+        outcome=entry.outcome,
+        attempts=(),
+        seconds=0.0,
+        run_id=entry.run_id,
+        url=entry.url,
+        output=Path(entry.output) if entry.output else None,
+        repeated=True,
+    )
+
+
+def _ignore(event: AttemptEvent | CellEvent) -> None:
+    """For callers that don't watch."""
