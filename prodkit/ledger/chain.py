@@ -1,0 +1,93 @@
+"""One line of the journal, and how it hangs on the line before it.
+
+A line is `{"hash":"<64 hex>","body":{"prev":"<64 hex>",...}}`. The hash is SHA-256 over the bytes of the body, which
+begins with the hash of the line before, so that a chain is checked by slicing bytes, without reading any JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+GENESIS = "0" * 64
+VERSION = 1
+
+_HEAD = b'{"hash":"'
+_MIDDLE = b'","body":'
+_PREV = b'{"prev":"'
+_HASH = slice(len(_HEAD), len(_HEAD) + 64)
+_BODY_AT = len(_HEAD) + 64 + len(_MIDDLE)
+_PREV_SLICE = slice(len(_PREV), len(_PREV) + 64)
+_dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the journal, read back. `sealed` is ciphertext; `keys` are the ids of the keys that open it."""
+
+    stream: str
+    seq: int
+    time: str
+    kind: str
+    public: dict[str, Any]
+    sealed: str = ""
+    keys: tuple[str, ...] = ()
+    prev: str = GENESIS
+    hash: str = ""
+    version: int = field(default=VERSION)
+
+
+def encode(entry: Entry) -> tuple[bytes, str]:
+    """The bytes of the entry's line, with its line break, and its hash."""
+    body = _dumps(
+        {
+            "prev": entry.prev,
+            "v": entry.version,
+            "stream": entry.stream,
+            "seq": entry.seq,
+            "time": entry.time,
+            "kind": entry.kind,
+            "public": entry.public,
+            "keys": entry.keys,
+            "sealed": entry.sealed,
+        }
+    ).encode("ascii")
+    digest = sha256(body).hexdigest()
+    return b'{"hash":"%s","body":%s}\n' % (digest.encode("ascii"), body), digest
+
+
+def intact(line: bytes) -> tuple[str, str] | None:
+    """The line's hash and the hash that it hangs on; None when its bytes aren't what was written."""
+    body = line[_BODY_AT:-2]
+    if sha256(body).hexdigest().encode("ascii") != line[_HASH] or not body.startswith(_PREV):
+        return None
+    if not line.startswith(_HEAD) or not line.endswith(b"}\n"):
+        return None
+    return line[_HASH].decode("ascii"), body[_PREV_SLICE].decode("ascii")
+
+
+def decode(line: bytes) -> Entry:
+    """Read a line back.
+
+    Raises:
+        ValueError: it is no line of a journal.
+    """
+    try:
+        whole = json.loads(line)
+        body = whole["body"]
+        return Entry(
+            stream=body["stream"],
+            seq=body["seq"],
+            time=body["time"],
+            kind=body["kind"],
+            public=body["public"],
+            sealed=body["sealed"],
+            keys=tuple(body["keys"]),
+            prev=body["prev"],
+            hash=whole["hash"],
+            version=body["v"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("not a line of a prodkit journal") from error

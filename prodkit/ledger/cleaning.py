@@ -1,0 +1,196 @@
+"""Redaction on the way into the journal. It fails closed: what can't be cleaned isn't written at all.
+
+Everything textual goes through the redactor: prompts, answers, errors, span attributes, events, links, names, tags,
+parameters, file names and dictionary keys. Only ids that we or MLflow made keep their place untouched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prodkit.records import CallRecord, TraceRecord
+
+WITHHELD = "[withheld: redaction failed]"
+_IDENTITY = ("user.id", "mlflow.trace.user", "mlflow.user")
+_REQUEST_ID = "mlflow.traceRequestId"
+_TRACE_ID = re.compile(r'"?tr-[0-9a-f]{32}"?')
+_MAX_DEPTH = 200
+
+
+class Cleaner(Protocol):
+    """What the ledger needs of a redactor."""
+
+    def clean(self, obj: Any) -> Any:
+        """A result with `.value`, the cleaned copy, and `.counts`, findings by class."""
+
+
+class Cleaning:
+    """Cleans records, counts what it found, and never lets content through when the redactor fails.
+
+    Args:
+        redactor: the rule.
+        pseudonym: a stand-in for a user's id that the redactor had to change (an e-mail address).
+    """
+
+    def __init__(self, redactor: Cleaner, pseudonym: Callable[[str], str]) -> None:
+        self._redactor = redactor
+        self._pseudonym = pseudonym
+        self.counts: Counter[str] = Counter()
+
+    def value(self, value: Any) -> Any:
+        """A JSON-able, cleaned copy of any value."""
+        try:
+            cleaned = self._redactor.clean(plain(value))
+            self.counts.update(cleaned.counts)
+        except Exception:
+            self.counts["withheld"] += 1
+            return WITHHELD
+        return cleaned.value
+
+    def text(self, text: str) -> str:
+        """A cleaned text."""
+        return str(self.value(text)) if text else ""
+
+    def mapping(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """A cleaned mapping; empty when it can't be cleaned."""
+        cleaned = self.value(dict(mapping)) if mapping else {}
+        return cleaned if isinstance(cleaned, dict) else {"withheld": WITHHELD}
+
+    def texts(self, mapping: Mapping[str, Any]) -> dict[str, str]:
+        """A cleaned mapping of texts, for tags and parameters."""
+        return {
+            key: value if isinstance(value, str) else json.dumps(value) for key, value in self.mapping(mapping).items()
+        }
+
+    def user(self, user: str) -> str:
+        """A user's id; its pseudonym when the redactor would change it, so that two users stay two."""
+        return user if not user or self.text(user) == user else self._pseudonym(user)
+
+    def call(self, call: CallRecord) -> CallRecord:
+        """A cleaned call."""
+        return dataclasses.replace(
+            call,
+            name=self.text(call.name),
+            model=self.text(call.model),
+            parameters=self.mapping(call.parameters),
+            prompt=self.value(call.prompt),
+            response=self.value(call.response),
+            user=self.user(call.user),
+            session=self.text(call.session),
+            purpose=self.text(call.purpose),
+            error=self.text(call.error),
+        )
+
+    def trace(self, trace: TraceRecord) -> TraceRecord:
+        """A cleaned trace with its calls."""
+        return dataclasses.replace(
+            trace,
+            spans=tuple(self.span(span) for span in trace.spans),
+            calls=tuple(self.call(call) for call in trace.calls),
+            tags=self._labels(trace.tags),
+            metadata=self._labels(trace.metadata),
+        )
+
+    def span(self, span: Mapping[str, Any]) -> dict[str, Any]:
+        """A cleaned span, in the form of `Span.to_dict()`."""
+        status = span.get("status") or {}
+        return {
+            **{key: span.get(key) for key in ("trace_id", "span_id", "parent_span_id")},
+            **{key: _integer(span.get(key)) for key in ("start_time_unix_nano", "end_time_unix_nano")},
+            "name": self.text(str(span.get("name", ""))),
+            "events": [self._event(event) for event in span.get("events") or ()],
+            "status": {"code": str(status.get("code", "")), "message": self.text(status.get("message") or "")},
+            "attributes": self.attributes(span.get("attributes") or {}),
+            "links": [
+                {**link, "attributes": self.mapping(link.get("attributes") or {})} for link in span.get("links") or ()
+            ],
+        }
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Cleaned attributes. MLflow keeps each as JSON text, so the text is opened, cleaned inside, and closed."""
+        cleaned = {}
+        for key, value in attributes.items():
+            if key == _REQUEST_ID and isinstance(value, str) and _TRACE_ID.fullmatch(value):
+                cleaned[key] = value
+            elif key in _IDENTITY and isinstance(value, str):
+                cleaned[key] = json.dumps(self.user(str(_opened(value)[1])))
+            else:
+                cleaned[self.text(key)] = self._attribute(value)
+        return cleaned
+
+    def document(self, text: str) -> str:
+        """A cleaned text file; JSON (a notebook) is cleaned inside, so that it stays JSON."""
+        is_json, opened = _opened(text)
+        if is_json and isinstance(opened, dict | list):
+            return json.dumps(self.value(opened), indent=1, ensure_ascii=False)
+        return self.text(text)
+
+    def _labels(self, labels: Mapping[str, str]) -> dict[str, str]:
+        users = {key: self.user(value) for key, value in labels.items() if key in _IDENTITY}
+        return {**self.texts({key: value for key, value in labels.items() if key not in _IDENTITY}), **users}
+
+    def _attribute(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return self.value(value)
+        is_json, opened = _opened(value)
+        return json.dumps(self.value(opened)) if is_json else self.text(value)
+
+    def _event(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "name": self.text(str(event.get("name", ""))),
+            "time_unix_nano": _integer(event.get("time_unix_nano")),
+            "attributes": {
+                self.text(key): self._attribute(value) for key, value in (event.get("attributes") or {}).items()
+            },
+        }
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value as JSON can carry it: text is valid Unicode without NUL, unknown objects become their type's name."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return _valid(value)
+    if depth > _MAX_DEPTH:
+        return "[nested too deeply]"
+    if isinstance(value, Mapping):
+        return {_valid(str(key)): plain(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner, depth + 1) for inner in value]
+    if isinstance(value, Decimal | datetime | date):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        return _valid(bytes(value).decode("utf-8", "replace"))
+    return f"[{type(value).__name__}]"
+
+
+def _valid(text: str) -> str:
+    """Without lone surrogates and NUL, which databases refuse."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text.replace("\x00", "�") if "\x00" in text else text
+
+
+def _opened(text: str) -> tuple[bool, Any]:
+    if not text or text[0] not in '{["-0123456789tfn':
+        return False, text
+    try:
+        return True, json.loads(text)
+    except (ValueError, RecursionError):
+        return False, text
+
+
+def _integer(value: Any) -> int | None:
+    return int(value) if value is not None else None

@@ -1,0 +1,89 @@
+"""Asking MLflow directly, so that a run's id is known at once: with patience of a few seconds and no more."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from prodkit.ledger.destinations import connect, current_destination, tracking_uri
+from prodkit.ledger.reach import probe, within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from prodkit.ledger.creation import Creation
+    from prodkit.ledger.places import Places
+    from prodkit.ledger.shipments import Shipments, ShippedRun
+    from prodkit.manifest import Project
+
+_PROBE = 1.5
+_PATIENCE = 2.5
+_FIRST_TIME = 30.0  # importing MLflow and creating a fresh SQLite take seconds, once
+_LEAVE_ALONE = 10.0
+
+
+class Direct:
+    """Creates runs and prompts while the user waits, unless MLflow keeps him waiting.
+
+    Args:
+        project: whose MLflow it is.
+        places: the ledger's files.
+        shipments: where ids are kept.
+    """
+
+    def __init__(self, project: Project, places: Places, shipments: Shipments) -> None:
+        self._project = project
+        self._places = places
+        self._shipments = shipments
+        self._creations: dict[str, Creation] = {}
+        self._until = 0.0
+        self.problem = ""
+
+    def create_run(self, spec: Mapping[str, Any]) -> ShippedRun | None:
+        """The run, or None when MLflow doesn't answer in time; shipping makes it then."""
+        run: ShippedRun | None = self._ask(lambda creation: creation.ensure_run(spec))
+        return run
+
+    def create_prompt(self, prompt: Mapping[str, Any]) -> int | None:
+        """The prompt's version, or None when MLflow doesn't answer in time."""
+        known = self._shipments.prompt(current_destination(self._project), prompt["name"], prompt["digest"])
+        if known is not None:
+            return known
+        version: int | None = self._ask(lambda creation: creation.ensure_prompt(prompt))
+        return version
+
+    def _ask(self, act: Callable[[Creation], Any]) -> Any:
+        if time.monotonic() < self._until:
+            return None
+        uri = tracking_uri(self._project)
+        if reason := probe(uri, _PROBE):
+            return self._leave_alone(reason)
+        patience = _PATIENCE if self._warm(uri) else _FIRST_TIME
+        try:
+            done, result = within(patience, lambda: act(self._creation()))
+        except Exception as error:
+            return self._leave_alone(str(error) or type(error).__name__)
+        if not done:
+            return self._leave_alone(f"no answer within {patience:g} s")
+        self.problem = ""
+        return result
+
+    def _warm(self, uri: str) -> bool:
+        if "mlflow.tracking" not in sys.modules:
+            return False
+        return uri.startswith("http") or bool(self._creations)
+
+    def _leave_alone(self, reason: str) -> None:
+        self.problem = reason
+        self._until = time.monotonic() + _LEAVE_ALONE
+
+    def _creation(self) -> Creation:
+        from prodkit.ledger.creation import Creation
+
+        destination = current_destination(self._project)
+        if destination not in self._creations:
+            mlflow = connect(self._project, self._places, destination)
+            _ = mlflow.experiment_id
+            self._creations[destination] = Creation(mlflow, self._shipments, destination, self._places.runs_lock)
+        return self._creations[destination]

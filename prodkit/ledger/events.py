@@ -1,0 +1,115 @@
+"""How records are written in the journal, and read back.
+
+What must outlive an erasure (ids, times, model, tokens, cost, digests) is public; content (prompt, answer, error text,
+spans) is private and sealed for the people whose content it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from prodkit.ledger.journal import Event
+from prodkit.records import Attempt, CallRecord, Cost, DatasetRecord, RunSpec, Status, TraceRecord, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+CALL, TRACE = "call", "trace"
+RUN_START, RUN_END, RUN_UPDATE = "run.start", "run.end", "run.update"
+DATASET, ARTIFACT, PROMPT, NOTE = "dataset", "artifact", "prompt", "note"
+OPEN, DESTINATION, ERASE, CHECKPOINT = "open", "destination", "erase", "checkpoint"
+
+_PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
+
+
+def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Mapping[str, int]) -> Event:
+    """One request: who sent what, from where, to which model, and what it cost."""
+    public = _jsonable(call, without=_PRIVATE)
+    public["subject"] = pseudonym(call.user)
+    public["failed"] = bool(call.error)
+    public["settings"] = {
+        key: value for key, value in call.parameters.items() if not isinstance(value, str | dict | list)
+    }
+    public["redactions"] = dict(redactions)
+    private = {key: getattr(call, key) for key in _PRIVATE}
+    return Event(CALL, public, private, (call.user,) if call.user else ())
+
+
+def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> CallRecord:
+    """A request read back; its content is None after an erasure."""
+    known = {field.name for field in fields(CallRecord)}
+    values: dict[str, Any] = {key: value for key, value in public.items() if key in known}
+    values.update(private or {"prompt": None, "response": None, "parameters": dict(public.get("settings", {}))})
+    values["started"], values["ended"] = (datetime.fromisoformat(values[key]) for key in ("started", "ended"))
+    values["status"] = Status(values["status"])
+    values["usage"] = Usage(**values["usage"])
+    values["cost"] = _read_cost(values["cost"])
+    values["attempts"] = tuple(_read_attempt(attempt) for attempt in values["attempts"])
+    values["prompts"], values["datasets"] = tuple(values["prompts"]), tuple(values["datasets"])
+    return CallRecord(**values)
+
+
+def trace_event(trace: TraceRecord, users: tuple[str, ...], pseudonym: Callable[[str], str]) -> Event:
+    """The spans of a finished trace, sealed for everybody whose content it holds."""
+    public = {
+        "trace_id": trace.trace_id,
+        "run_key": trace.run_key,
+        "spans": len(trace.spans),
+        "requests": [call.request_id for call in trace.calls],
+        "prompts": sorted({uri for call in trace.calls for uri in call.prompts}),
+        "subjects": [pseudonym(user) for user in users],
+    }
+    private = {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
+    return Event(TRACE, public, private, users)
+
+
+def run_event(spec: RunSpec) -> Event:
+    """A run that begins."""
+    return Event(RUN_START, _jsonable(spec))
+
+
+def dataset_event(run_key: str, dataset: DatasetRecord) -> Event:
+    """A dataset that a run read or wrote."""
+    return Event(DATASET, {"run_key": run_key, "dataset": _jsonable(dataset)})
+
+
+def read_dataset(public: Mapping[str, Any]) -> DatasetRecord:
+    """A dataset read back."""
+    values = dict(public["dataset"])
+    values["columns"] = tuple((str(name), str(kind)) for name, kind in values["columns"])
+    return DatasetRecord(**values)
+
+
+def _jsonable(record: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in asdict(record).items() if key not in without}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _read_cost(values: Mapping[str, Any]) -> Cost:
+    usd, day = values["usd"], values["price_date"]
+    return Cost(
+        usd=None if usd is None else Decimal(usd),
+        status=values["status"],
+        source=values["source"],
+        price_date=None if day is None else date.fromisoformat(day),
+        reason=values["reason"],
+    )
+
+
+def _read_attempt(values: Mapping[str, Any]) -> Attempt:
+    usd = values["cost_usd"]
+    return Attempt(**{**values, "cost_usd": None if usd is None else Decimal(usd)})

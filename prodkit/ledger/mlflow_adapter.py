@@ -1,0 +1,373 @@
+"""The one place that knows MLflow: its clients, its error codes, and the internals that make shipping fast.
+
+Written against MLflow 3.17. What isn't public API is used here only, and `tests/ledger/test_mlflow_contract.py` says which
+of it broke. Addresses are always given explicitly, so that the user's own `mlflow.set_tracking_uri` is never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from prodkit.ledger.locks import locked
+from prodkit.ledger.reach import public_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from prodkit.records import DatasetRecord
+
+KEY_TAG = "prodkit.key"
+DIGEST_TAG = "prodkit.digest"
+_LINKS_PER_CALL = 100
+_PARAM, _TAG, _TRACE_TAG, _NAME = 6000, 8000, 4096, 250
+_BAD_KEY = re.compile(r"[^\w\-./ :]")
+_FINAL = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "INVALID_STATE", "NOT_FOUND"}
+_EXISTS = "RESOURCE_ALREADY_EXISTS"
+_TRACE_TAG_PREFIX = "mlflow.traceTag."
+
+
+class UnreachableError(Exception):
+    """MLflow doesn't answer or can't write now; the same call may succeed later."""
+
+
+class UncertainError(Exception):
+    """MLflow failed inside; whether the record or the server is at fault isn't known."""
+
+
+class RejectedError(Exception):
+    """MLflow will never take this."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingTrace:
+    """A trace on its way: spans as dictionaries, and what they are linked to."""
+
+    trace_id: str
+    spans: tuple[dict[str, Any], ...]
+    run_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    prompts: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRun:
+    """What is written of a run with one call; metrics as (name, value, Unix milliseconds)."""
+
+    run_id: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[tuple[str, float, int], ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Mlflow:
+    """One MLflow store and one experiment in it.
+
+    Args:
+        uri: where MLflow is: `sqlite:///...`, `postgresql://...`, `http://...`.
+        experiment: the experiment's name, or `#` and its id.
+        artifact_root: where artifacts lie when we create the experiment in the project's own SQLite.
+        lock: held while a database or an experiment is created, which MLflow doesn't do safely in parallel.
+    """
+
+    def __init__(self, uri: str, experiment: str, *, artifact_root: Path, lock: Path) -> None:
+        self.uri = uri
+        self._experiment = experiment
+        self._artifact_root = artifact_root
+        self._lock = lock
+        self._id = ""
+
+    @property
+    def experiment_id(self) -> str:
+        """The experiment's id; creates database and experiment when they aren't there."""
+        if not self._id:
+            self._id = self._prepare()
+        return self._id
+
+    def _prepare(self) -> str:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        with _told():
+            if not self.uri.startswith("sqlite"):
+                return self._find_or_create()
+            # a fresh SQLite crashes when several processes migrate it at once
+            with locked(self._lock, timeout=60.0):
+                return self._find_or_create()
+
+    def _find_or_create(self) -> str:
+        client = self._client()
+        if self._experiment.startswith("#"):
+            return str(client.get_experiment(self._experiment[1:]).experiment_id)
+        from mlflow.exceptions import MlflowException
+
+        found = client.get_experiment_by_name(self._experiment)
+        if found is None:
+            try:
+                return str(client.create_experiment(self._experiment, artifact_location=self._artifacts()))
+            except MlflowException as error:
+                if error.error_code != _EXISTS:
+                    raise
+            found = client.get_experiment_by_name(self._experiment)  # another process was first
+        if found is None or found.lifecycle_stage != "active":
+            raise RejectedError(f"the experiment `{self._experiment}` was deleted; restore it or rename the service")
+        return str(found.experiment_id)
+
+    def _artifacts(self) -> str | None:
+        if not self.uri.startswith("sqlite"):
+            return None  # the server decides
+        self._artifact_root.mkdir(parents=True, exist_ok=True)
+        return self._artifact_root.as_uri()
+
+    def _client(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri, registry_uri=self.uri)
+
+    def _store(self) -> Any:
+        from mlflow.tracing.client import TracingClient
+
+        return TracingClient(self.uri)
+
+    def url(self, run_id: str) -> str:
+        """A link to the run; where no server runs, the command that opens it."""
+        if urlsplit(self.uri).scheme in {"http", "https"}:
+            return f"{public_uri(self.uri).rstrip('/')}/#/experiments/{self._id}/runs/{run_id}"
+        return f"prodkit ui --run {run_id}"
+
+    def create_run(self, name: str, tags: Mapping[str, str], *, started_ms: int) -> str:
+        """Create a run; returns its id."""
+        with _told():
+            run = self._client().create_run(
+                self.experiment_id, start_time=started_ms, tags=run_tags(tags), run_name=name[:_NAME] or None
+            )
+            return str(run.info.run_id)
+
+    def find_run(self, key: str) -> str:
+        """The id of the run that carries our key, empty when there is none."""
+        with _told():
+            escaped = key.replace("'", "")
+            found = self._client().search_runs(
+                [self.experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{escaped}'", max_results=1
+            )
+            return str(found[0].info.run_id) if found else ""
+
+    def update_run(self, run: OutgoingRun) -> None:
+        """Write parameters, metrics and tags with as few calls as MLflow's limits allow. Repeating changes nothing."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        params = [Param(_key(key), value[:_PARAM]) for key, value in run.params.items()]
+        metrics = [Metric(_key(key), value, at, 0) for key, value, at in run.metrics]
+        tags = [RunTag(key, value) for key, value in run_tags(run.tags).items()]
+        client = self._client()
+        with _told():
+            for begin in range(0, max(len(metrics), len(tags)), 100):
+                client.log_batch(run.run_id, metrics[begin : begin + 100], (), tags[begin : begin + 100])
+            for begin in range(0, len(params), 100):  # last, because MLflow refuses a parameter that changes its value
+                client.log_batch(run.run_id, (), params[begin : begin + 100])
+
+    def end_run(self, run_id: str, status: str, ended_ms: int) -> None:
+        """Close a run: `FINISHED`, `FAILED` or `KILLED`."""
+        with _told():
+            self._client().set_terminated(run_id, status, ended_ms)
+
+    def log_traces(self, traces: Sequence[OutgoingTrace]) -> None:
+        """Write many traces with one bulk call and link them. Repeating changes nothing."""
+        from mlflow.entities import Span
+
+        with _told():
+            spans = [Span.from_dict(span) for trace in traces for span in _with_labels(trace)]
+            self._store().log_spans(self.experiment_id, spans)
+            self._link(traces)
+
+    def _link(self, traces: Sequence[OutgoingTrace]) -> None:
+        from mlflow.entities.model_registry import PromptVersion
+
+        client = self._client()
+        by_run: dict[str, list[str]] = {}
+        for trace in traces:
+            if trace.run_id:
+                by_run.setdefault(trace.run_id, []).append(trace.trace_id)
+            if trace.prompts:
+                versions = [PromptVersion(name, version, template="") for name, version in trace.prompts]
+                self._store().store.link_prompts_to_trace(trace.trace_id, versions)
+        for run_id, ids in by_run.items():
+            for begin in range(0, len(ids), _LINKS_PER_CALL):
+                client.link_traces_to_run(ids[begin : begin + _LINKS_PER_CALL], run_id)
+
+    def delete_traces(self, trace_ids: Sequence[str]) -> None:
+        """Remove traces, after an erasure."""
+        with _told():
+            for begin in range(0, len(trace_ids), _LINKS_PER_CALL):
+                self._client().delete_traces(
+                    self.experiment_id, trace_ids=list(trace_ids[begin : begin + _LINKS_PER_CALL])
+                )
+
+    def log_dataset(self, run_id: str, dataset: DatasetRecord) -> None:
+        """Link a dataset to a run by its name, source and digest."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        facts = {"columns": [list(column) for column in dataset.columns], **dataset.attributes}
+        entity = Dataset(
+            name=dataset.name[:500],
+            digest=dataset.digest[:36],
+            source_type=dataset.kind or "prodkit",
+            source=json.dumps({"uri": dataset.source}),
+            schema=_schema(dataset),
+            profile=json.dumps({"num_rows": dataset.rows, "fingerprint": dataset.fingerprint, **facts}),
+        )
+        tags = [InputTag("mlflow.data.context", dataset.context)]
+        if dataset.contract:
+            tags.append(InputTag("prodkit.contract", dataset.contract[:500]))
+        with _told():
+            self._client().log_inputs(run_id, [DatasetInput(entity, tags)])
+
+    def log_artifact(self, run_id: str, file: Path, folder: str) -> None:
+        """Upload a file into a folder of the run's artifacts."""
+        with _told():
+            self._client().log_artifact(run_id, str(file), folder or None)
+
+    def register_prompt(
+        self, name: str, template: str, parameters: Mapping[str, Any], tags: Mapping[str, str], digest: str
+    ) -> int:
+        """The version of this prompt; a new one only when no version has this digest."""
+        client = self._client()
+        with _told():
+            known = self._prompt_version(name, digest)
+            if known is not None:
+                return known
+            made = client.register_prompt(
+                name,
+                template,
+                commit_message="Recorded by prodkit",
+                tags={**{key: value[:_TAG] for key, value in tags.items()}, DIGEST_TAG: digest},
+                model_config=dict(parameters) or None,
+            )
+            return int(made.version)
+
+    def _prompt_version(self, name: str, digest: str) -> int | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            versions = self._client().search_prompt_versions(name, max_results=1000)
+        except MlflowException as error:
+            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
+                return None
+            raise
+        found = [int(version.version) for version in versions if version.tags.get(DIGEST_TAG) == digest]
+        return min(found, default=None)
+
+    def link_prompt(self, run_id: str, name: str, version: int) -> None:
+        """Show a prompt's version at a run."""
+        client = self._client()
+        with _told():
+            linked = json.loads(client.get_run(run_id).data.tags.get("mlflow.linkedPrompts", "[]"))
+            entry = {"name": name, "version": str(version)}
+            if entry not in linked:
+                client.set_tag(run_id, "mlflow.linkedPrompts", json.dumps([*linked, entry]))
+
+    def note_experiment(self, markdown: str) -> None:
+        """The note above the experiment's tabs."""
+        with _told():
+            self._client().set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown[:_TAG])
+
+    def can_write(self) -> bool:
+        """Whether MLflow takes any write at all: tells a bad record from a bad server."""
+        try:
+            with _told():
+                self._client().set_experiment_tag(self.experiment_id, "prodkit.ledger", "shipping")
+        except (UnreachableError, UncertainError, RejectedError):
+            return False
+        return True
+
+
+def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags within MLflow's limits."""
+    return {_key(key): value if len(value) <= _TAG else value[: _TAG - 1] + "…" for key, value in tags.items()}
+
+
+def _key(key: str) -> str:
+    return _BAD_KEY.sub("_", key)[:_NAME] or "_"
+
+
+def _schema(dataset: DatasetRecord) -> str | None:
+    """MLflow's own form of a schema, which its UI shows; a type that it doesn't know is shown as a string."""
+    if not dataset.columns:
+        return None
+    known = {"int": "long", "float": "double", "bool": "boolean", "datetime": "datetime", "date": "datetime"}
+    columns = [
+        {
+            "type": next((to for begin, to in known.items() if kind.lower().startswith(begin)), "string"),
+            "name": name,
+            "required": False,
+        }
+        for name, kind in dataset.columns
+    ]
+    return json.dumps({"mlflow_colspec": columns})
+
+
+def _with_labels(trace: OutgoingTrace) -> Iterator[dict[str, Any]]:
+    """The spans; the root carries the trace's tags, user and session in the form that the bulk call understands."""
+    for span in trace.spans:
+        if span["parent_span_id"]:
+            yield span
+            continue
+        labels = {
+            f"{_TRACE_TAG_PREFIX}{_key(key)}": json.dumps(value[:_TRACE_TAG]) for key, value in trace.tags.items()
+        }
+        labels.setdefault(f"{_TRACE_TAG_PREFIX}mlflow.traceName", json.dumps(span["name"][:_NAME]))
+        if trace.prompts:
+            linked = [{"name": name, "version": str(version)} for name, version in trace.prompts]
+            labels[f"{_TRACE_TAG_PREFIX}mlflow.linkedPrompts"] = json.dumps(json.dumps(linked))
+        for key, attribute in (("mlflow.trace.user", "user.id"), ("mlflow.trace.session", "session.id")):
+            if trace.metadata.get(key):
+                labels[attribute] = json.dumps(trace.metadata[key][:_NAME])
+        yield {**span, "attributes": {**labels, **span["attributes"]}}
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn MLflow's errors into the three that shipping acts on."""
+    try:
+        yield
+    except (UnreachableError, UncertainError, RejectedError):
+        raise
+    except TimeoutError as error:
+        raise UnreachableError(str(error)) from error
+    except Exception as error:
+        raise _translate(error) from error
+
+
+def _translate(error: Exception) -> Exception:
+    from mlflow.exceptions import MlflowException
+
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, MlflowException):
+        if error.error_code in _FINAL:
+            return RejectedError(error.error_code)
+        if "OperationalError" in text or "Max retries exceeded" in text or "timed out" in text.lower():
+            return UnreachableError(_brief(text))
+        return UncertainError(error.error_code)
+    if isinstance(error, NotImplementedError):
+        return UnreachableError(_brief(text))
+    if type(error).__module__.split(".")[0] in {"requests", "urllib3", "sqlite3"} or "OperationalError" in text:
+        return UnreachableError(_brief(text))
+    return UncertainError(type(error).__name__)
+
+
+def _brief(text: str) -> str:
+    """Why, without statements or values: database errors quote what they were given."""
+    if "database is locked" in text:
+        return "its database is locked"
+    if "disk" in text and "full" in text:
+        return "its disk is full"
+    if "too many clients" in text:
+        return "its database has too many clients"
+    if "refused" in text:
+        return "the connection was refused"
+    return text.split(":", 1)[0]

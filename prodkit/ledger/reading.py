@@ -1,0 +1,80 @@
+"""Reading the journal for shipping: chunks of whole, intact lines, each stream from its cursor on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from prodkit.ledger.chain import Entry, decode, intact
+from prodkit.ledger.segments import Segment, by_stream, last_entry, read_lines
+from prodkit.ledger.shipments import Cursor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+CHUNK_LINES = 400
+CHUNK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A line of a chunk and the cursor behind it; `entry` is None where the line isn't intact."""
+
+    entry: Entry | None
+    cursor: Cursor
+
+
+def read_chunk(segments: list[Segment], cursor: Cursor) -> list[Step]:
+    """The next lines of a stream behind its cursor; empty at its end."""
+    steps: list[Step] = []
+    size = 0
+    for segment in segments:
+        if segment.number < cursor.segment:
+            continue
+        offset = cursor.offset if segment.number == cursor.segment else 0
+        _persist(segment.path)
+        for position, line in read_lines(segment.path, offset):
+            steps.append(_step(line, segment, position, steps[-1].cursor if steps else cursor))
+            size += len(line)
+            if len(steps) >= CHUNK_LINES or size >= CHUNK_BYTES:
+                return steps
+    return steps
+
+
+def _step(line: bytes, segment: Segment, position: int, before: Cursor) -> Step:
+    entry = _read(line)
+    behind = dataclasses.replace(before, segment=segment.number, offset=position)
+    if entry is not None:
+        behind = dataclasses.replace(behind, seq=entry.seq, hash=entry.hash)
+    return Step(entry, behind)
+
+
+def _read(line: bytes) -> Entry | None:
+    if intact(line) is None:
+        return None
+    try:
+        return decode(line)
+    except ValueError:
+        return None
+
+
+def _persist(path: Path) -> None:
+    """What MLflow shows must not be lost from the journal by a power failure: fsync before shipping."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def count_pending(folder: Path, cursors: Mapping[str, Cursor]) -> int:
+    """How many records of all streams haven't been shipped."""
+    pending = 0
+    for stream, segments in by_stream(folder).items():
+        last = last_entry(segments)
+        shipped = cursors[stream].seq if stream in cursors else 0
+        pending += max(0, last.seq - shipped) if last else 0
+    return pending

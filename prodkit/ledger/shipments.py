@@ -1,0 +1,173 @@
+"""What has been shipped: a cursor for each stream, and MLflow's ids for ours. SQLite, shared by all processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cursors (stream TEXT PRIMARY KEY, segment INTEGER, offset INTEGER, seq INTEGER, hash TEXT,
+                                    destination TEXT);
+CREATE TABLE IF NOT EXISTS runs (destination TEXT, key TEXT, run_id TEXT, experiment_id TEXT, parent_key TEXT,
+                                 PRIMARY KEY (destination, key));
+CREATE TABLE IF NOT EXISTS prompts (destination TEXT, name TEXT, digest TEXT, version INTEGER,
+                                    PRIMARY KEY (destination, name, digest));
+CREATE TABLE IF NOT EXISTS rejected (stream TEXT, seq INTEGER, kind TEXT, reason TEXT, at REAL,
+                                     PRIMARY KEY (stream, seq));
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT, at REAL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a stream has been shipped, and where its records go."""
+
+    stream: str
+    segment: int = 1
+    offset: int = 0
+    seq: int = 0
+    hash: str = ""
+    destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedRun:
+    """A run as MLflow knows it; `run_id` is empty while its creation is under way."""
+
+    key: str
+    run_id: str
+    experiment_id: str
+    parent_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A record that MLflow refused for good. It stays in the journal."""
+
+    stream: str
+    seq: int
+    kind: str
+    reason: str
+
+
+class Shipments:
+    """The book of what has been shipped.
+
+    Args:
+        path: the database; made when it isn't there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._made = False
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=10.0, isolation_level=None)) as database:
+            with self._lock:
+                if not self._made:
+                    database.execute("PRAGMA journal_mode = WAL")
+                    database.executescript(_SCHEMA)
+                    self._made = True
+            database.execute("PRAGMA synchronous = NORMAL")
+            yield database
+
+    def cursors(self) -> dict[str, Cursor]:
+        """The cursor of each stream."""
+        with self._open() as database:
+            rows = database.execute("SELECT stream, segment, offset, seq, hash, destination FROM cursors")
+            return {row[0]: Cursor(*row) for row in rows}
+
+    def move(self, cursor: Cursor) -> None:
+        """Everything up to here is in MLflow (or rejected)."""
+        with self._open() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO cursors (stream, segment, offset, seq, hash, destination)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (cursor.stream, cursor.segment, cursor.offset, cursor.seq, cursor.hash, cursor.destination),
+            )
+
+    def run(self, destination: str, key: str) -> ShippedRun | None:
+        """The run of this key, None when nobody has begun to create it."""
+        with self._open() as database:
+            row = database.execute(
+                "SELECT key, run_id, experiment_id, parent_key FROM runs WHERE destination = ? AND key = ?",
+                (destination, key),
+            ).fetchone()
+        return ShippedRun(*row) if row else None
+
+    def children(self, destination: str, parent_key: str) -> list[ShippedRun]:
+        """The runs that wait for this parent or have it."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT key, run_id, experiment_id, parent_key FROM runs WHERE destination = ? AND parent_key = ?",
+                (destination, parent_key),
+            )
+            return [ShippedRun(*row) for row in rows]
+
+    def set_run(self, destination: str, run: ShippedRun) -> None:
+        """Note a run, or the intent to create it."""
+        with self._open() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO runs (destination, key, run_id, experiment_id, parent_key)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (destination, run.key, run.run_id, run.experiment_id, run.parent_key),
+            )
+
+    def prompt(self, destination: str, name: str, digest: str) -> int | None:
+        """The registry's version of a prompt with this digest; a digest may be given by its beginning."""
+        with self._open() as database:
+            row = database.execute(
+                "SELECT version FROM prompts WHERE destination = ? AND name = ? AND substr(digest, 1, ?) = ?",
+                (destination, name, len(digest), digest),
+            ).fetchone()
+        return int(row[0]) if row else None
+
+    def set_prompt(self, destination: str, name: str, digest: str, version: int) -> None:
+        """Note a prompt's version."""
+        with self._open() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO prompts (destination, name, digest, version) VALUES (?, ?, ?, ?)",
+                (destination, name, digest, version),
+            )
+
+    def reject(self, rejection: Rejection) -> None:
+        """Note a record that MLflow refused."""
+        with self._open() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO rejected (stream, seq, kind, reason, at) VALUES (?, ?, ?, ?, ?)",
+                (rejection.stream, rejection.seq, rejection.kind, rejection.reason, time.time()),
+            )
+
+    def rejections(self) -> list[Rejection]:
+        """All records that MLflow refused."""
+        with self._open() as database:
+            rows = database.execute("SELECT stream, seq, kind, reason FROM rejected ORDER BY stream, seq")
+            return [Rejection(*row) for row in rows]
+
+    def forget_rejections(self) -> None:
+        """Before they are tried again."""
+        with self._open() as database:
+            database.execute("DELETE FROM rejected")
+
+    def note(self, name: str, value: str) -> None:
+        """Keep a short fact with the time it was noted."""
+        with self._open() as database:
+            database.execute(
+                "INSERT OR REPLACE INTO state (name, value, at) VALUES (?, ?, ?)", (name, value, time.time())
+            )
+
+    def noted(self, name: str) -> tuple[str, float]:
+        """A fact and when it was noted (Unix time); empty and 0 when it never was."""
+        with self._open() as database:
+            row = database.execute("SELECT value, at FROM state WHERE name = ?", (name,)).fetchone()
+        return (row[0], float(row[1])) if row else ("", 0.0)
