@@ -180,6 +180,9 @@ class Resilience(Section):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     fallback: tuple[str, ...] = Field(default=(), description="Names of models to try next, in order.")
+    fallback_also_on: tuple[str, ...] = Field(
+        default=(), description="Classes of failures that go to the fallback although they usually don't: filtered."
+    )
     static_reply: str | None = Field(default=None, description="The last resort; the call is marked as degraded.")
     stream_idle_timeout: Seconds = 30.0
 

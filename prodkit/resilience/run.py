@@ -1,0 +1,154 @@
+"""Running a call under a policy: `run_call` for sync code, `arun_call` for async code.
+
+The first attempt runs directly; a `Course` is made when it has failed or wasn't let through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prodkit.resilience.call import AttemptTimeoutError, Call, Served
+from prodkit.resilience.course import Course, Step
+from prodkit.resilience.isolate import run_isolated
+
+if TYPE_CHECKING:
+    from prodkit.resilience.policy import Policy, Target
+
+R = TypeVar("R")
+
+
+def run_call(policy: Policy, call: Call[R]) -> Served[R]:
+    """Run a call under a policy, blocking.
+
+    ```python
+    def proceed(target: Target, timeout: float | None) -> ChatCompletion:
+        return client.with_options(max_retries=0, timeout=timeout).chat.completions.create(model=target.model, ...)
+
+    served = run_call(policy, Call("openai", "gpt-4o", proceed, validate=validate_response))
+    served.value, served.degraded, served.served_by, served.attempts, served.cost_of_failed_attempts
+    ```
+
+    Raises:
+        BaseException: the last attempt's own exception when no target could answer; cancellation, interrupts and
+            programming errors at once and untouched.
+        DeadlineError: the deadline has passed.
+        OpenError: all targets are being left alone.
+        AnswerError: the targets answered with nothing that may be passed on.
+    """
+    clock, route = policy.clock, policy.route(call.provider, call.model)
+    started, target = clock.now(), route.chain[0]
+    ticket = route.breaker.enter()
+    if ticket is None:
+        course = Course(policy, call, route.chain, started)
+        course.refused()
+    else:
+        try:
+            value = _attempt(call, target, route.timeout)
+        except BaseException as error:
+            course = Course(policy, call, route.chain, started)
+            course.raised(Step(target, 0.0), ticket, error, started)
+        else:
+            if call.validate is None and call.on_attempt is None:
+                route.breaker.success(ticket)
+                route.allowance.earn()
+                return Served(value, target.key, seconds=clock.now() - started)
+            course = Course(policy, call, route.chain, started)
+            if (served := course.answered(Step(target, 0.0), ticket, value, started)) is not None:
+                return served
+    return _go_on(course)
+
+
+def _go_on(course: Course[R]) -> Served[R]:
+    clock = course.policy.clock
+    while (step := course.step()) is not None:
+        if step.wait:
+            clock.sleep(step.wait)
+        ticket = course.admit(step)
+        if ticket is None:
+            continue
+        began = clock.now()
+        try:
+            value = _attempt(course.call, step.target, course.timeout())
+        except BaseException as error:
+            course.raised(step, ticket, error, began)
+        else:
+            if (served := course.answered(step, ticket, value, began)) is not None:
+                return served
+    return course.last_resort()
+
+
+async def arun_call(policy: Policy, call: Call[R]) -> Served[R]:
+    """Run a call under a policy in a task; `call.proceed` returns an awaitable. The deadline cancels it.
+
+    `call.validate`, `call.static` and `call.stale` deal with the awaited value, not with the awaitable. Raises as
+    `run_call`; a task's cancellation goes through untouched.
+    """
+    clock, route = policy.clock, policy.route(call.provider, call.model)
+    started, target = clock.now(), route.chain[0]
+    ticket = route.breaker.enter()
+    if ticket is None:
+        course = Course(policy, call, route.chain, started)
+        course.refused()
+    else:
+        try:
+            value = await _aattempt(call, target, route.timeout)
+        except BaseException as error:
+            course = Course(policy, call, route.chain, started)
+            course.raised(Step(target, 0.0), ticket, error, started)
+        else:
+            if call.validate is None and call.on_attempt is None:
+                route.breaker.success(ticket)
+                route.allowance.earn()
+                return Served(value, target.key, seconds=clock.now() - started)
+            course = Course(policy, call, route.chain, started)
+            if (served := course.answered(Step(target, 0.0), ticket, value, started)) is not None:
+                return served
+    return await _ago_on(course)
+
+
+async def _ago_on(course: Course[R]) -> Served[R]:
+    clock = course.policy.clock
+    while (step := course.step()) is not None:
+        if step.wait:
+            await clock.asleep(step.wait)
+        ticket = course.admit(step)
+        if ticket is None:
+            continue
+        began = clock.now()
+        try:
+            value = await _aattempt(course.call, step.target, course.timeout())
+        except BaseException as error:
+            course.raised(step, ticket, error, began)
+        else:
+            if (served := course.answered(step, ticket, value, began)) is not None:
+                return served
+    return course.last_resort()
+
+
+def _attempt(call: Call[R], target: Target, timeout: float | None) -> R:
+    if call.isolate and timeout is not None:
+        return run_isolated(lambda: call.proceed(target, timeout), timeout)
+    value: R = call.proceed(target, timeout)
+    return value
+
+
+async def _aattempt(call: Call[Any], target: Target, seconds: float | None) -> Any:
+    if seconds is None:
+        return await call.proceed(target, seconds)
+    return await within(seconds, call.proceed(target, seconds))
+
+
+async def within(seconds: float, work: Any) -> Any:
+    """Await `work`, and cancel it after so many seconds.
+
+    Raises:
+        AttemptTimeoutError: the time is over. A `TimeoutError` of the work itself goes through as it is.
+    """
+    try:
+        async with asyncio.timeout(seconds) as scope:
+            return await work
+    except TimeoutError as error:
+        if scope.expired():
+            raise AttemptTimeoutError(f"no answer within {seconds:.3g} s") from error
+        raise
