@@ -1,0 +1,94 @@
+"""Cleaning a value of any shape by a policy."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prodkit.redaction import personal, secrets
+from prodkit.redaction.classes import SECRETS, check_policy
+from prodkit.redaction.text import Span, Text, has_surrogates, mend, merge
+from prodkit.redaction.values import Walker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from prodkit.records import JSON
+    from prodkit.redaction.classes import Action
+    from prodkit.redaction.text import Finder
+
+_FINDERS: tuple[Callable[[Text], Any], ...] = (*secrets.FINDERS, *personal.FINDERS)
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")  # a hash without digits is never taken for a number
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A value that may be written, and how many findings of each class were taken out of it."""
+
+    value: JSON
+    counts: dict[str, int]
+
+
+class Redactor:
+    """Takes secrets and personal data out of values.
+
+    Args:
+        policy: class of finding -> `redact` (a marker), `hash` (a marker with a keyed hash, so that equal values stay
+            equal) or `keep`. `secrets` and `personal` stand for all of their classes. The default is `redact`.
+        key: the project's key for hashes.
+        finders: further finders, e.g. `prodkit.redaction.names.finder()`.
+
+    Raises:
+        ConfigError: the policy is wrong, see `check_policy`.
+    """
+
+    def __init__(self, policy: Mapping[str, str], key: bytes | None, *, finders: Sequence[Finder] = ()) -> None:
+        self._actions: dict[str, Action] = check_policy(policy, key)
+        self._key = key or b""
+        self._finders = (*_FINDERS, *finders)
+
+    def clean(self, value: object) -> Cleaned:
+        """A JSON-able copy of `value` without what the policy doesn't let through.
+
+        Takes strings, bytes, numbers, dates, mappings (their keys are cleaned too), sequences, dataclasses, pydantic
+        models and exceptions, nested. Never raises: what can't be cleaned becomes `[redacted:uncleanable]`.
+        """
+        counts: Counter[str] = Counter()
+        walker = Walker(lambda text: self._clean_text(text, counts), self._replace, counts)
+        return Cleaned(walker.clean(value), dict(counts))
+
+    def _clean_text(self, text: str, counts: Counter[str]) -> str:
+        """One text; anything that goes wrong makes it a marker."""
+        try:
+            if has_surrogates(text):
+                text = mend(text)
+            spans = self._spans(text)
+            if not spans:
+                return text
+            parts, position = [], 0
+            for span in spans:
+                parts += [text[position : span.start], self._replace(text[span.start : span.end], span.kind)]
+                counts[span.kind] += 1
+                position = span.end
+            return "".join([*parts, text[position:]])
+        except Exception:
+            counts["uncleanable"] += 1
+            return "[redacted:uncleanable]"
+
+    def _spans(self, text: str) -> list[Span]:
+        searched = Text(text)
+        found: list[Span] = []
+        for finder in self._finders:
+            found.extend(finder(searched))
+        if not found:
+            return found
+        return merge((span for span in found if self._actions.get(span.kind) != "keep"), SECRETS)
+
+    def _replace(self, value: str, kind: str) -> str:
+        if self._actions.get(kind) != "hash":
+            return f"[redacted:{kind}]"
+        digest = hmac.digest(self._key, f"{kind}:{value}".encode(), hashlib.sha256).hex()[:16]
+        return f"[hashed:{kind}:{digest.translate(_LETTERS)}]"
