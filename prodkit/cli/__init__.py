@@ -19,8 +19,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("prodkit.cli.project", "Say what is installed, where things are written, and what is missing."),
     "ui": ("prodkit.cli.project", "Open the MLflow UI at the latest run."),
     "demo": ("prodkit.cli.demo", "Tell the whole story on made-up support tickets, without a key."),
+    "lint": ("prodkit.cli.jobs", "Say what stands between a notebook and production."),
     "export": ("prodkit.cli.jobs", "Export a notebook into a job folder."),
-    "run": ("prodkit.cli.jobs", "Run an exported job."),
+    "owners": ("prodkit.cli.owners", "Show who answers for what, and check that somebody does."),
+    "run": ("prodkit.cli.runner", "Run an exported job."),
+    "runs": ("prodkit.cli.runner", "Show what has run, and how it ended."),
 }
 
 

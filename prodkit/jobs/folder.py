@@ -108,7 +108,7 @@ class JobFolder:
         if not folder.is_dir() or not (folder / INDEX).is_file():
             what = "There is no job in this folder." if folder.is_dir() else "There is no such job folder."
             raise ConfigError("job.missing", what, where=str(path), fix=_FIX)
-        index = _read_index(folder / INDEX)
+        index = read_index(folder / INDEX)
         missing = [name for name in REQUIRED if not (folder / name).is_file()]
         if missing:
             raise ConfigError(
@@ -187,7 +187,12 @@ def relative(path: Path, root: Path) -> str:
     return str(PurePosixPath(Path(os.path.relpath(path, root))))
 
 
-def _read_index(path: Path) -> Index:
+def read_index(path: Path) -> Index:
+    """Read `job.yaml`.
+
+    Raises:
+        ConfigError: `job.format` or `job.invalid`.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

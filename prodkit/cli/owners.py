@@ -1,0 +1,76 @@
+"""`owners`: who answers for what, whether that holds, and the same for other systems."""
+
+from __future__ import annotations
+
+import sys
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from prodkit.manifest import Project
+    from prodkit.ownership import Violation
+
+
+@click.command()
+@click.argument("place", type=click.Path(path_type=Path, exists=True), default=Path())
+@click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="Check for this day.")
+def owners(place: Path, today: object) -> None:
+    """Show who answers for what, and check that somebody does."""
+    from prodkit.manifest import find_project
+    from prodkit.records import now
+
+    project = find_project(place)
+    day = today.date() if today is not None else now().date()  # type: ignore[attr-defined]
+    _show(project)
+    violations = _violations(project, day)
+    for violation in violations:
+        _print(violation)
+    blocking = sum(violation.blocks for violation in violations)
+    rows = len(project.manifest.owners.raci)
+    click.echo(f"{blocking} violations, {len(violations) - blocking} waived, {rows} activities")
+    if blocking:
+        sys.exit(78)
+
+
+def _violations(project: Project, today: date) -> tuple[Violation, ...]:
+    from prodkit.manifest.load import read_document
+    from prodkit.ownership import check
+
+    path = project.manifest_path
+    document = read_document(path.read_text(encoding="utf-8"), path.name) if path else None
+    return check(project.manifest, today=today, document=document)
+
+
+def _show(project: Project) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from prodkit.ownership import matrix, routes
+
+    table = Table(title=f"Who answers for {project.manifest.service.name}", title_justify="left")
+    for heading in ("activity", "R does it", "A answers for it", "C is asked", "I is told", "reached at"):
+        table.add_column(heading, overflow="fold")
+    for row in matrix(project.manifest):
+        named = (row.responsible, row.accountable, row.consulted, row.informed)
+        reach = f"{row.contact.name}\n{row.contact.address}" if row.contact else "nobody"
+        table.add_row(row.activity, *(", ".join(names) for names in named), reach)
+    console = Console(file=sys.stdout)
+    console.print(table)
+    for route in routes(project.manifest):
+        where = f"{route.contact.name}, {route.contact.address}" if route.contact else "nobody"
+        limit = f"{route.alert.metric} beyond {route.alert.threshold:g} in {route.alert.window}"
+        console.print(f"{route.alert.name} ({limit}) goes to {where}", highlight=False)
+
+
+def _print(violation: Violation) -> None:
+    if violation.waiver is not None:
+        head = click.style("waived  ", fg="yellow")
+        click.echo(f"{head}{violation.where} {violation} until {violation.waiver.expires}: {violation.waiver.reason}")
+        return
+    click.echo(click.style("error   ", fg="red", bold=True) + f"{violation.where} {violation}")
+    click.echo(f"        fix: {violation.fix}")

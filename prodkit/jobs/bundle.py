@@ -1,0 +1,184 @@
+"""All files of a job folder, made in memory: the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from prodkit.errors import ConfigError
+from prodkit.jobs import folder
+from prodkit.jobs.edits import dump_notebook
+from prodkit.jobs.parameters import to_schema
+from prodkit.jobs.requirements import Lock, imports_of, lock_of
+from prodkit.jobs.runbook import render_lock, render_ownership, render_runbook
+from prodkit.jobs.script import tree_of, write_script
+from prodkit.manifest.project import MANIFEST
+
+if TYPE_CHECKING:
+    from prodkit.jobs.reading import Cell, Notebook
+    from prodkit.manifest import Project
+
+_EXTENSION = "%load_ext prodkit"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The text of each file by its path in the folder, and what was found out on the way."""
+
+    index: folder.Index
+    files: dict[str, str]
+    lock: Lock
+
+
+def make_bundle(notebook: Notebook, project: Project, *, name: str, place: str) -> Bundle:
+    """Make the files of a job folder, without `job.yaml`, which is `write_index` of the index.
+
+    Args:
+        notebook: the source.
+        project: its project; the manifest must have a file.
+        name: the job's name.
+        place: where the folder lies, as the runbook says it (relative to the project's root).
+
+    Raises:
+        ConfigError: the parameters can't be read, a contract is missing, or the code isn't Python.
+    """
+    sources = used_sources(notebook, project)
+    kinds = {project.manifest.data_sources[source].kind for source in sources}
+    lock = lock_of(imports_of(notebook, [tree_of(cell) for cell in notebook.code]), kinds)
+    index = _index(notebook, project, name=name, inputs=sources, python=lock.python)
+    schema = to_schema(notebook.parameters, title=name, description=project.manifest.service.purpose)
+    contracts, manifest = _contracts(project)
+    files = {
+        folder.NOTEBOOK: write_notebook(notebook, name=name),
+        folder.SCRIPT: write_script(notebook, name=name),
+        folder.SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        MANIFEST: manifest,
+        folder.OWNERSHIP: render_ownership(project.manifest, name=name),
+        folder.LOCK: render_lock(lock, name=name),
+        folder.RUNBOOK: render_runbook(notebook, project, index=index, place=place, lock=lock),
+        **contracts,
+    }
+    return Bundle(index, files, lock)
+
+
+def write_index(index: folder.Index) -> str:
+    """The text of `job.yaml`."""
+    head = (
+        "# The index of this job, written by `prodkit export`. Change prodkit.yaml or the notebook and export again.\n"
+    )
+    return head + yaml.safe_dump(index.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+
+def write_notebook(notebook: Notebook, *, name: str) -> str:
+    """The text of `job.ipynb`: cells of the source that aren't `demo`, no outputs, the prodkit lines as they are."""
+    cells = [_cell_json(cell) for cell in notebook.production if cell.source.strip()]
+    if _needs_extension(notebook):
+        cells.insert(0, _code_json("prodkit-setup", _EXTENSION, {"tags": ["prodkit"]}))
+    metadata = {
+        "kernelspec": {"display_name": notebook.display_name, "language": "python", "name": notebook.kernel},
+        "language_info": {"name": "python"},
+        "prodkit": {"format": folder.FORMAT, "job": name, "source_digest": notebook.digest},
+    }
+    return dump_notebook({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
+
+
+def used_sources(notebook: Notebook, project: Project) -> tuple[str, ...]:
+    """The names of the manifest's data sources that the code reads by name or takes as an input."""
+    text = "\n".join(cell.source for cell in notebook.code)
+    named = {value for cell in notebook.code if cell.directive for value in cell.directive.values("input")}
+    return tuple(
+        name
+        for name in project.manifest.data_sources
+        if name in named or f'read("{name}"' in text or f"read('{name}'" in text
+    )
+
+
+def _needs_extension(notebook: Notebook) -> bool:
+    for cell in notebook.code:
+        if cell.directive is not None:
+            return True
+        if _EXTENSION in cell.source:
+            return False
+    return False
+
+
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"prodkit": {"cell": cell.number}}
+    if cell.tags:
+        metadata["tags"] = sorted(cell.tags)
+    if cell.directive is not None and cell.directive.name:
+        metadata["prodkit"]["name"] = cell.directive.name
+    if cell.kind == "code":
+        return _code_json(cell.id, cell.source, metadata)
+    return {
+        "cell_type": cell.kind,
+        "id": cell.id,
+        "metadata": metadata,
+        "source": cell.source.splitlines(keepends=True),
+    }
+
+
+def _code_json(cell_id: str, source: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": cell_id,
+        "metadata": metadata,
+        "outputs": [],
+        "source": source.splitlines(keepends=True),
+    }
+
+
+def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str, ...], python: str) -> folder.Index:
+    job = project.manifest.job
+    return folder.Index(
+        format=folder.FORMAT,
+        name=name,
+        service=project.manifest.service.name,
+        prodkit=version("prodkit"),
+        source=folder.Source(notebook=folder.relative(notebook.path.absolute(), project.root), digest=notebook.digest),
+        execution=folder.Execution(
+            kernel=notebook.kernel,
+            python=python,
+            working_directory=folder.relative(notebook.path.absolute().parent, project.root),
+            timeout=job.timeout,
+            cell_timeout=job.cell_timeout,
+            retries=job.retries,
+            retry_wait=job.retry_wait,
+            schedule=job.schedule,
+            timezone=job.timezone,
+        ),
+        inputs=inputs,
+    )
+
+
+def _contracts(project: Project) -> tuple[dict[str, str], str]:
+    """The contract files under `contracts/`, and the manifest's text, pointing at them."""
+    path = project.manifest_path
+    manifest = path.read_text(encoding="utf-8") if path is not None else ""
+    files: dict[str, str] = {}
+    for name, source in project.manifest.data_sources.items():
+        if not source.contract:
+            continue
+        try:
+            text = project.path(source.contract).read_text(encoding="utf-8")
+        except OSError:
+            raise ConfigError(
+                "export.contract",
+                f"The contract of the data source `{name}` can't be read.",
+                where=source.contract,
+                fix=f"write it (`prodkit.infer(df).to_yaml()`), or take `contract:` out of data_sources.{name}",
+            ) from None
+        target = f"{folder.CONTRACTS}/{Path(source.contract).name}"
+        if files.get(target, text) != text:
+            what = f"Two contracts are called `{Path(source.contract).name}`."
+            raise ConfigError("export.contract", what, where=source.contract, fix="rename one of the files")
+        files[target] = text
+        if source.contract != target:
+            manifest = manifest.replace(source.contract, target)
+    return dict(sorted(files.items())), manifest

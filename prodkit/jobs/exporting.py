@@ -1,0 +1,224 @@
+"""`export`: a notebook becomes a job folder that its reviewers can say yes to, or is refused with what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prodkit.errors import ConfigError
+from prodkit.jobs import folder
+from prodkit.jobs.bundle import Bundle, make_bundle, write_index
+from prodkit.jobs.edits import put_edits, split_edits
+from prodkit.jobs.lint import Problem, lint_notebook
+from prodkit.jobs.reading import read_notebook
+from prodkit.manifest import Project, find_project
+from prodkit.manifest.load import read_document
+from prodkit.ownership import check, upcoming
+from prodkit.records import now
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from prodkit.jobs.parameters import Parameter
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export did. `kept` are files with marked hand edits; `dropped` the numbers of the demo cells."""
+
+    job: Path
+    name: str
+    parameters: tuple[Parameter, ...]
+    written: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    dropped: tuple[int, ...] = ()
+    packages: int = 0
+    problems: tuple[Problem, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def export(
+    notebook: Path | str,
+    to: Path | str,
+    *,
+    project: Project | None = None,
+    overwrite: bool = False,
+    today: date | None = None,
+) -> ExportReport:
+    """Write a notebook's job folder.
+
+    Nothing is written unless everything can be. The same notebook, manifest and environment give the same bytes.
+
+    Args:
+        notebook: the notebook, with one cell tagged `parameters`.
+        to: the job folder; its last part is the job's name.
+        project: the project; by default the one around the notebook.
+        overwrite: give up hand edits that aren't marked.
+        today: the day that ownership is checked for; today by default.
+
+    Raises:
+        ConfigError: the notebook can't become a job (`notebook.*`, `parameters.*`, `lint.*`), nobody answers for it
+            (`owners.*`), or the folder holds hand edits or something else (`export.*`).
+    """
+    source, target = Path(notebook), Path(to).absolute()
+    day = today or now().date()
+    bundle, report = _prepare(source, target, project, day)
+    old = _old_index(target)
+    files, kept = _merge(bundle, target, old, overwrite=overwrite)
+    index = bundle.index.model_copy(
+        update={"files": {name: folder.digest(text) for name, text in bundle.files.items()}}
+    )
+    files[folder.INDEX] = write_index(index)
+    changed = tuple(name for name, text in files.items() if _read(target / name) != text)
+    _write(target, {name: files[name] for name in changed}, gone=set(old.files if old else ()) - set(files))
+    return ExportReport(
+        job=target,
+        name=report.name,
+        parameters=report.parameters,
+        written=changed,
+        unchanged=tuple(name for name in files if name not in changed),
+        kept=kept,
+        dropped=report.dropped,
+        packages=len(bundle.lock.pins),
+        problems=report.problems,
+        notices=report.notices,
+    )
+
+
+def drift(notebook: Path | str, to: Path | str, *, project: Project | None = None) -> tuple[str, ...]:
+    """The files of a job folder that another export would change: its notebook, manifest or hand edits moved on.
+
+    The lock isn't compared, since it follows the machine, not the notebook.
+
+    Raises:
+        ConfigError: as `export`; `job.missing` when there is no job yet.
+    """
+    source, target = Path(notebook), Path(to).absolute()
+    if _old_index(target) is None:
+        folder.JobFolder.load(target)
+    bundle, _ = _prepare(source, target, project, now().date())
+    differing = []
+    for name, text in bundle.files.items():
+        here = _read(target / name)
+        if name != folder.LOCK and (here is None or split_edits(name, here)[0] != text):
+            differing.append(name)
+    return tuple(differing)
+
+
+def _prepare(source: Path, target: Path, project: Project | None, day: date) -> tuple[Bundle, ExportReport]:
+    book = read_notebook(source)
+    project = project or find_project(source.absolute().parent)
+    refuse_without_owner(project, day)
+    parameters = book.parameters
+    problems = lint_notebook(book, project)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        first = errors[0]
+        others = "; ".join(f"{problem.where}: {problem.what}" for problem in errors[1:6])
+        fix = first.fix + (f". Also: {others}" if others else "")
+        raise ConfigError(first.code, first.what, where=first.where, fix=fix)
+    place = folder.relative(target, project.root)
+    bundle = make_bundle(book, project, name=target.name, place=target.name if place.startswith("..") else place)
+    notices = list(upcoming(project.manifest, today=day))
+    notices += [
+        f"`{name}` is imported but not installed here, so the lock can't pin it." for name in bundle.lock.missing
+    ]
+    report = ExportReport(
+        job=target,
+        name=target.name,
+        parameters=parameters,
+        written=(),
+        unchanged=(),
+        dropped=tuple(cell.number for cell in book.cells if cell.is_demo),
+        problems=problems,
+        notices=tuple(notices),
+    )
+    return bundle, report
+
+
+def refuse_without_owner(project: Project, day: date) -> None:
+    """Refuse a project whose ownership breaks a rule that isn't waived.
+
+    Raises:
+        ConfigError: the first violation, the others in its fix.
+    """
+    path = project.manifest_path
+    document = read_document(path.read_text(encoding="utf-8"), path.name) if path else None
+    blocking = [violation for violation in check(project.manifest, today=day, document=document) if violation.blocks]
+    if not blocking:
+        return
+    first = blocking[0]
+    fix = first.fix if path else "write a manifest with `prodkit init`, and name who answers for it"
+    if len(blocking) > 1:
+        others = "; ".join(f"{violation.where} {violation.what}" for violation in blocking[1:4])
+        fix += f". {len(blocking) - 1} more: {others}; see `prodkit owners`"
+    raise ConfigError(first.code, first.what, where=first.where if path else str(project.root), fix=fix)
+
+
+def _old_index(target: Path) -> folder.Index | None:
+    if (target / folder.INDEX).is_file():
+        return folder.read_index(target / folder.INDEX)
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        what = "The target is a file." if target.is_file() else "The folder holds something that isn't a job."
+        raise ConfigError("export.occupied", what, where=str(target), fix="choose another `--to`, or empty it first")
+    return None
+
+
+def _merge(
+    bundle: Bundle, target: Path, old: folder.Index | None, *, overwrite: bool
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The new text of each file with the marked edits of the old one."""
+    files: dict[str, str] = {}
+    kept: list[str] = []
+    unmarked: list[str] = []
+    for name, text in bundle.files.items():
+        here = _read(target / name)
+        plain, edits = split_edits(name, here) if here is not None else (None, [])
+        known = old.files.get(name) if old else None
+        if plain is not None and plain != text and folder.digest(plain) != known:
+            unmarked.append(name)
+        files[name] = put_edits(name, text, edits)
+        if edits:
+            kept.append(name)
+    if unmarked and not overwrite:
+        raise ConfigError(
+            "export.hand-edited",
+            f"{', '.join(unmarked)} was edited by hand since the last export.",
+            where=str(target),
+            fix="mark what is yours with lines `# prodkit:keep NAME` and `# prodkit:end` (a cell: tag `keep`), "
+            "move it into the notebook, or give it up with `--overwrite`",
+        )
+    return files, tuple(kept)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "export.unreadable", f"A file of the folder can't be read: {type(error).__name__}.", where=str(path)
+        ) from error
+
+
+def _write(target: Path, files: dict[str, str], gone: set[str]) -> None:
+    """Write each file whole or not at all, the index last: it vouches for the others."""
+    try:
+        for name, text in files.items():
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(text.encode())
+            part.replace(path)
+        for name in gone:
+            (target / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            "export.unwritable",
+            f"The job folder can't be written: {error.strerror or type(error).__name__}.",
+            where=str(target),
+            fix="check the disk and the permissions; nothing in the index has changed",
+        ) from error

@@ -1,0 +1,153 @@
+"""The script twin: the notebook's cells as one Python file that says and does the same.
+
+Captured cells become `with prodkit.run(...)` blocks. A cell that awaits becomes a coroutine whose names stay global,
+run on one event loop for the whole script, so that a client made in one cell still works in the next.
+"""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from typing import TYPE_CHECKING
+
+from prodkit.jobs.shell import indent, read_shell_lines, to_python
+from prodkit.templates import render
+
+if TYPE_CHECKING:
+    from prodkit.jobs.directives import Directive
+    from prodkit.jobs.reading import Cell, Notebook
+
+_NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+_OPTION_NAMES = {"input": "inputs"}
+
+
+def write_script(notebook: Notebook, *, name: str) -> str:
+    """The text of `job.py`.
+
+    Args:
+        notebook: the notebook; its code must be Python once IPython's lines are translated (lint says so first).
+        name: the job's name.
+    """
+    parts = [_part(notebook, cell) for cell in notebook.production]
+    text = "\n\n".join(part for part in parts if part)
+    names = {node.id for cell in notebook.code for node in ast.walk(tree_of(cell)) if isinstance(node, ast.Name)}
+    return render(
+        "job/job.py.j2",
+        name=name,
+        notebook=notebook.path.name,
+        digest=notebook.digest,
+        body=text,
+        awaits="_loop.run(" in text,
+        displays="display" in names,
+    )
+
+
+def tree_of(cell: Cell) -> ast.Module:
+    """The syntax tree of a cell in plain Python.
+
+    Raises:
+        SyntaxError: it isn't Python.
+    """
+    return ast.parse(to_python(cell.body))
+
+
+def awaits(tree: ast.AST) -> bool:
+    """Whether code awaits outside of its own functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, _NESTED):
+            continue
+        waits = isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
+        if waits or (isinstance(node, ast.comprehension) and node.is_async) or awaits(node):
+            return True
+    return False
+
+
+def bound_names(source: str) -> tuple[str, ...]:
+    """The names that a piece of code binds at its top, sorted."""
+    table = symtable.symtable(source, "cell", "exec")
+    return tuple(sorted(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()))
+
+
+def call_of(directive: Directive) -> str:
+    """The `prodkit.run(...)` call that a cell's prodkit line means."""
+    arguments = [repr(directive.name)]
+    seen: set[str] = {"name"}
+    for key, value in directive.options:
+        if key in seen:
+            continue
+        seen.add(key)
+        option = _OPTION_NAMES.get(key, key.replace("-", "_"))
+        given: object = directive.values(key) if option == "inputs" else value
+        arguments.append(f"{option}={given!r}")
+    return f"prodkit.run({', '.join(arguments)})"
+
+
+def _part(notebook: Notebook, cell: Cell) -> str:
+    if cell.kind == "markdown" and cell.source.strip():
+        return "# %% [markdown]\n" + "\n".join(f"# {line}".rstrip() for line in cell.source.strip().split("\n"))
+    if not cell.is_code:
+        return ""
+    title = cell.directive.name if cell.directive and cell.directive.name else cell.id
+    is_parameters = cell is notebook.parameters_cell
+    heading = f"# %% {title}" + (" (parameters)" if is_parameters and title != "parameters" else "")
+    text = _code(cell)
+    if is_parameters:
+        text += "\n_job.set_parameters(globals())"
+    return f"{heading}\n{text}" if text else ""
+
+
+def _code(cell: Cell) -> str:
+    text = _without_own_lines(cell.body)
+    if not text:
+        return ""
+    waits = awaits(ast.parse(text))
+    if cell.directive is not None:
+        text = f"{'async ' if waits else ''}with {call_of(cell.directive)}:\n{indent(text)}"
+    return _coroutine(cell, text) if waits else text
+
+
+def _without_own_lines(body: str) -> str:
+    """A cell in plain Python, without lines of IPython's that mean nothing here and the import on top of the file."""
+    text = to_python(body)
+    dropped = {
+        shell.line for shell in read_shell_lines(body) if shell.meaning in {"drop", "prodkit"} and not shell.indent
+    }
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import) and [(name.name, name.asname) for name in node.names] == [("prodkit", None)]:
+            dropped.add(node.lineno)
+    kept = [line for number, line in enumerate(text.split("\n"), start=1) if number not in dropped]
+    return "\n".join(kept).strip("\n")
+
+
+def _coroutine(cell: Cell, text: str) -> str:
+    text = _without_annotations(text)
+    names = bound_names(text)
+    shared = f"    global {', '.join(names)}\n" if names else ""
+    function = f"_cell_{cell.number}"
+    return f"async def {function}():\n{shared}{indent(text)}\n\n\n_loop.run({function}())"
+
+
+def _without_annotations(text: str) -> str:
+    """`x: int = 1` as `x = 1`, since a name can't be global and annotated."""
+    lines = text.split("\n")
+    nodes = [node for node in _own_nodes(ast.parse(text)) if isinstance(node, ast.AnnAssign)]
+    for node in sorted(nodes, key=lambda node: -node.lineno):
+        if not isinstance(node.target, ast.Name):
+            continue
+        end = node.value or node.annotation
+        new = ast.unparse(node.target) + (
+            " = " + (ast.get_source_segment(text, end) or "") if node.value else " = None"
+        )
+        first, last = lines[node.lineno - 1], lines[(node.end_lineno or node.lineno) - 1]
+        before = first.encode()[: node.col_offset].decode()
+        after = last.encode()[node.end_col_offset or 0 :].decode()
+        lines[node.lineno - 1 : node.end_lineno] = (before + new + after).split("\n")
+    return "\n".join(lines)
+
+
+def _own_nodes(tree: ast.AST) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, _NESTED):
+            found += [node, *_own_nodes(node)]
+    return found
