@@ -89,7 +89,7 @@ class Attempter:
             number=number,
             outcome=outcome,
             seconds=time.monotonic() - began,
-            error=failure.name,
+            error_class=failure.name,
             message=redact(failure.message)[:_MESSAGE_LENGTH],
             cell=cell if failure.name else None,
             run_id=handle.run_id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_attempt, wait_exponential, wait_random
 
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.events import AttemptEvent
@@ -48,12 +48,17 @@ class AttemptResult:
     number: int
     outcome: Outcome
     seconds: float
-    error: str = ""  # the class of the error
+    error_class: str = ""
     message: str = ""  # its text, redacted
     cell: int | None = None
     waited: float = 0.0
     run_id: str = ""
     output: Path | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What the job would exit with if this were its last attempt."""
+        return self.outcome.exit_code
 
 
 def run_attempts(
@@ -74,7 +79,7 @@ def run_attempts(
         done.append(result)
         on_event(
             AttemptEvent(
-                "end", number, policy.limit, result.outcome, result.seconds, result.error, message=result.message
+                "end", number, policy.limit, result.outcome, result.seconds, result.error_class, message=result.message
             )
         )
         return result
@@ -85,9 +90,9 @@ def run_attempts(
         stop.wait(seconds)
 
     retrying = Retrying(
-        retry=retry_if_result(lambda result: policy.transient(result.outcome) and result.error != "JobDeadline"),
+        retry=retry_if_result(lambda result: policy.transient(result.outcome) and result.error_class != "JobDeadline"),
         stop=_enough(policy, stop),
-        wait=wait_exponential_jitter(initial=policy.wait, max=_LONGEST_WAIT, jitter=policy.wait / 4),
+        wait=wait_exponential(multiplier=policy.wait, max=_LONGEST_WAIT) + wait_random(0, policy.wait / 4),
         sleep=pause,
         retry_error_callback=_settle_for_the_last,
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ProdkitError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.report import to_html
 from prodkit.ownership import resolve
-from prodkit.records import RunHandle, RunSpec, Status
+from prodkit.records import RunHandle, RunSpec, Status, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prodkit.jobs.attempts import AttemptResult
     from prodkit.jobs.folder import JobFolder
     from prodkit.ledger import Ledger
+    from prodkit.ledger.review import RunView
     from prodkit.manifest import Project
 
 _OWNING_ACTIVITY = "uptime"
@@ -35,7 +37,7 @@ class Publisher:
     def __init__(self, project: Project, ledger: Ledger) -> None:
         self._project, self._ledger = project, ledger
         self._job = RunHandle("", "")
-        self._name = ""
+        self._name, self._begun = "", now()
 
     @classmethod
     def open(cls, project: Project, ledger: Ledger | None) -> Publisher:
@@ -93,7 +95,7 @@ class Publisher:
         """Close an attempt's run; its executed notebook becomes an artifact."""
         if result.output is not None and result.output.is_file():
             self._ledger.log_file(handle, result.output, "notebook")
-        tags = _end_tags(result.outcome) | ({"prodkit.error": result.error} if result.error else {})
+        tags = _end_tags(result.outcome) | ({"prodkit.error": result.error_class} if result.error_class else {})
         metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
         self._ledger.end_run(handle, status=status_of(result.outcome), metrics=metrics, tags=tags)
 
@@ -108,6 +110,30 @@ class Publisher:
         metrics = {"attempts": float(len(attempts)), "seconds": sum(a.seconds + a.waited for a in attempts)}
         self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
         self._ledger.flush(_FLUSH_SECONDS)
+
+    def cost(self) -> Decimal | None:
+        """US dollars of all calls that the job's attempts captured; None when that isn't known."""
+        from prodkit.ledger.review import runs_since
+
+        if not self.run_id or self.problem:
+            return None
+        runs = {run.run_id: run for run in runs_since(self._project, self._begun)}
+        mine = [run for run in runs.values() if "cost_usd" in run.metrics and self._is_mine(run, runs)]
+        cells = [run for run in mine if run.tags.get("prodkit.kind") == "cell"]
+        if not cells or any(run.metrics.get("llm_calls_unpriced") for run in cells):
+            return None
+        return sum((Decimal(repr(run.metrics["cost_usd"])) for run in cells), Decimal(0))
+
+    def _is_mine(self, run: RunView, runs: Mapping[str, RunView]) -> bool:
+        """Whether the run lies under the job run, at any depth."""
+        seen: set[str] = set()
+        parent = run.parent
+        while parent and parent not in seen:
+            if parent == self.run_id:
+                return True
+            seen.add(parent)
+            parent = runs[parent].parent if parent in runs else ""
+        return False
 
     def _tags(self, run: str, folder: JobFolder) -> dict[str, str]:
         index = folder.index

@@ -37,7 +37,7 @@ def _row(attempt: AttemptResult) -> str:
         f"<td>{attempt.outcome.value}",
         f'<td class="n">{attempt.seconds:.1f}',
         f'<td class="n">{attempt.waited:.1f}',
-        f"<td>{escape(attempt.error)}",
+        f"<td>{escape(attempt.error_class)}",
         f'<td class="n">{"" if attempt.cell is None else attempt.cell}',
         f"<td>{escape(attempt.output.name) if attempt.output else ''}",
     )
@@ -73,7 +73,7 @@ def _as_json(attempt: AttemptResult) -> dict[str, Any]:
         "outcome": attempt.outcome.value,
         "seconds": round(attempt.seconds, 3),
         "waited": round(attempt.waited, 3),
-        "error": attempt.error,
+        "error": attempt.error_class,
         "cell": attempt.cell,
         "mlflow_run_id": attempt.run_id,
         "notebook": attempt.output.name if attempt.output else "",

@@ -13,10 +13,9 @@ from prodkit.errors import ProdkitError
 from prodkit.jobs.attempt import Attempter
 from prodkit.jobs.attempts import AttemptResult, Policy, run_attempts
 from prodkit.jobs.ends import Outcome, by_exit_code
-from prodkit.jobs.events import AttemptEvent
+from prodkit.jobs.exclusion import locked
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.history import Entry, History
-from prodkit.jobs.exclusion import locked
 from prodkit.jobs.parameters import as_json, check_parameters
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.report import write_record
@@ -26,10 +25,10 @@ from prodkit.manifest import find_project
 from prodkit.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
-    from prodkit.jobs.events import CellEvent, OnEvent
+    from prodkit.jobs.events import AttemptEvent, CellEvent, OnEvent
     from prodkit.ledger import Ledger
     from prodkit.manifest import Project
 
@@ -79,6 +78,7 @@ def run_job(
     project: Project | None = None,
     ledger: Ledger | None = None,
     on_event: OnEvent | None = None,
+    on_attempt: Callable[[AttemptResult], None] | None = None,
     stop: StopRequest | None = None,
 ) -> JobResult:
     """Run a job folder to its end.
@@ -90,6 +90,7 @@ def run_job(
         project: the project that it runs in; default: the one around the folder.
         ledger: where runs are recorded; default: the project's.
         on_event: called as cells and attempts begin and end.
+        on_attempt: called with each attempt that has ended.
         stop: a request to stop that somebody else makes; default: SIGTERM and SIGINT.
 
     Returns:
@@ -113,7 +114,25 @@ def run_job(
             return _repeated(done)
         run = _Run(folder, project, values, options, history, place, notices)
         with nullcontext(stop) if stop else StopRequest() as stopping:
-            return run.go(Publisher.open(project, ledger), on_event or _ignore, stopping)
+            return run.go(Publisher.open(project, ledger), Watchers(on_event, on_attempt), stopping)
+
+
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """Who wants to know what happens while a job runs."""
+
+    on_event: OnEvent | None = None
+    on_attempt: Callable[[AttemptResult], None] | None = None
+
+    def event(self, event: AttemptEvent | CellEvent) -> None:
+        """Something began or ended."""
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def attempt(self, result: AttemptResult) -> None:
+        """An attempt has ended."""
+        if self.on_attempt is not None:
+            self.on_attempt(result)
 
 
 class _Run:
@@ -142,7 +161,7 @@ class _Run:
             retry_dead_kernel=options.retry_dead_kernel,
         )
 
-    def go(self, publisher: Publisher, on_event: OnEvent, stop: StopRequest) -> JobResult:
+    def go(self, publisher: Publisher, watchers: Watchers, stop: StopRequest) -> JobResult:
         began = time.monotonic()
         self.place.mkdir(parents=True)
         self.history.begin(
@@ -153,9 +172,15 @@ class _Run:
         try:
             publisher.begin(self.run, self.folder, self.params)
             self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
-            attempts = run_attempts(
-                self._attempter(publisher, on_event, stop).run, self.policy, stop, self._noting(on_event)
-            )
+            attempter = self._attempter(publisher, watchers.event, stop)
+
+            def attempt(number: int) -> AttemptResult:
+                result = attempter.run(number)
+                self.history.note(self.run, attempts=number, error=result.error_class)
+                watchers.attempt(result)
+                return result
+
+            attempts = run_attempts(attempt, self.policy, stop, watchers.event)
             outcome = attempts[-1].outcome
             if stop.asked and self.policy.transient(outcome):
                 outcome = Outcome.TERMINATED  # the signal came in the wait for the next attempt
@@ -189,19 +214,11 @@ class _Run:
         write_record(record, self.folder.name, self.run, outcome, attempts, seconds, self.params)
         publisher.end(outcome, attempts, record)
 
-    def _noting(self, on_event: OnEvent) -> OnEvent:
-        def note(event: AttemptEvent | CellEvent) -> None:
-            if isinstance(event, AttemptEvent) and event.kind == "end":
-                self.history.note(self.run, attempts=event.number, error=event.error)
-            on_event(event)
-
-        return note
-
     def _result(
         self, attempts: tuple[AttemptResult, ...], outcome: Outcome, seconds: float, publisher: Publisher
     ) -> JobResult:
-        output = attempts[-1].output
-        self.history.note(self.run, output=str(output))
+        output, cost = attempts[-1].output, publisher.cost()
+        self.history.note(self.run, output=str(output), cost=None if cost is None else str(cost))
         return JobResult(
             job=self.folder.name,
             run=self.run,
@@ -211,6 +228,7 @@ class _Run:
             run_id=publisher.run_id,
             url=publisher.url,
             output=output,
+            cost=cost,
             notices=self.notices,
             problem=publisher.problem,
         )
@@ -228,7 +246,3 @@ def _repeated(entry: Entry) -> JobResult:
         output=Path(entry.output) if entry.output else None,
         repeated=True,
     )
-
-
-def _ignore(event: AttemptEvent | CellEvent) -> None:
-    """For callers that don't watch."""

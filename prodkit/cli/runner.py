@@ -1,0 +1,207 @@
+"""`run` and `runs`: run a job folder, and look at what has run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from prodkit.cli.progress import Progress
+from prodkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from prodkit.jobs.history import Entry
+    from prodkit.jobs.runner import JobResult
+
+
+@click.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
+@click.option("--params", "file", type=click.Path(path_type=Path), help="A YAML or JSON file of parameters; -p wins.")
+@click.option("--key", default="", help="Idempotency key: a run that succeeded under it isn't run again.")
+@click.option("--retries", type=click.IntRange(0, 10), help="Attempts after the first.  [default: the job's]")
+@click.option("--retry-wait", type=click.FloatRange(min=0.01), help="Seconds before the second attempt.")
+@click.option("--retry-dead-kernel", is_flag=True, help="Also try again when the kernel's process died.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), help="Seconds for the job with all its attempts.")
+@click.option("--cell-timeout", type=click.FloatRange(min=0.1), help="Seconds for one cell.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
+def run(
+    job: Path,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    key: str,
+    retries: int | None,
+    retry_wait: float | None,
+    timeout: float | None,
+    cell_timeout: float | None,
+    *,
+    retry_dead_kernel: bool,
+    as_json: bool,
+) -> None:
+    """Run an exported job.
+
+    Exit codes: 0 ok; 1 the notebook's own error; 65 wrong parameters or data, or the budget (don't retry); 75 transient
+    (retry); 78 configuration; 138 the kernel died; 143 stopped by a signal.
+    """
+    from prodkit.jobs.runner import RunOptions, run_job
+
+    options = RunOptions(
+        retries=retries,
+        retry_wait=retry_wait,
+        retry_dead_kernel=retry_dead_kernel,
+        timeout=timeout,
+        cell_timeout=cell_timeout,
+        key=key,
+    )
+    console = Console(stderr=True)
+    with Progress(console, quiet=as_json) as progress:
+        result = run_job(job, {**read_file(file), **read_pairs(pairs)}, options=options, on_event=progress.show)
+    if as_json:
+        click.echo(json.dumps(to_json(result), indent=2))
+    else:
+        _show(console, result)
+    sys.exit(result.exit_code)
+
+
+@click.command()
+@click.argument("job", default="")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def runs(job: str, limit: int, *, as_json: bool) -> None:
+    """Show what has run, the latest first."""
+    from prodkit.jobs.history import History
+    from prodkit.manifest import find_project
+
+    path = Path(job)
+    project = find_project(path if path.is_dir() else None)
+    entries = History(project.state / "jobs" / "history.db").entries(path.name if job else "", limit=limit, parent="")
+    if as_json:
+        click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
+        return
+    _show_entries(Console(), entries)
+
+
+def read_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
+    """`-p name=value` as text, for the job's types to parse."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise ParameterError(
+                "parameters.pair", "A parameter isn't written as NAME=VALUE.", where="-p", fix="e.g. -p batch=2026-11"
+            )
+        if name.strip() in values:
+            raise ParameterError("parameters.twice", f"`{name.strip()}` is given twice.", where="-p", fix="give one")
+        values[name.strip()] = value
+    return values
+
+
+def read_file(path: Path | None) -> dict[str, Any]:
+    """The parameters of a YAML or JSON file."""
+    if path is None:
+        return {}
+    import yaml
+
+    fix = "write one `name: value` a line"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError("parameters.file", f"The file can't be read: {error.strerror}.", where=str(path)) from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ParameterError("parameters.file", "The file isn't YAML or JSON.", where=str(path), fix=fix) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise ParameterError("parameters.file", "The file isn't a mapping of names.", where=str(path), fix=fix)
+    return values
+
+
+def to_json(result: JobResult) -> dict[str, Any]:
+    """A result for programs. Money is text, as everywhere."""
+    return {
+        "job": result.job,
+        "run": result.run,
+        "outcome": result.outcome.value,
+        "exit_code": result.exit_code,
+        "seconds": round(result.seconds, 3),
+        "repeated": result.repeated,
+        "mlflow_run_id": result.run_id,
+        "url": result.url,
+        "output": str(result.output or ""),
+        "cost_usd": None if result.cost is None else str(result.cost),
+        "problem": result.problem,
+        "attempts": [
+            {
+                "number": attempt.number,
+                "outcome": attempt.outcome.value,
+                "error": attempt.error_class,
+                "seconds": round(attempt.seconds, 3),
+                "waited": round(attempt.waited, 3),
+                "cell": attempt.cell,
+            }
+            for attempt in result.attempts
+        ],
+    }
+
+
+def _show(console: Console, result: JobResult) -> None:
+    if result.repeated:
+        console.print(f"[green]done already[/] under this key by {result.run}; nothing was run")
+    colour = "green" if result.exit_code == 0 else "red"
+    console.print(
+        f"[bold {colour}]{result.outcome.value}[/] (exit code {result.exit_code}) after {len(result.attempts)} "
+        f"attempt{'s' if len(result.attempts) != 1 else ''}, {result.seconds:.1f} s, "
+        f"cost {'not known' if result.cost is None else f'${result.cost:.4f}'}"
+    )
+    last = result.attempts[-1] if result.attempts else None
+    if last is not None and last.error_class:
+        console.print(f"  {last.error_class} in cell {last.cell}: {last.message}", markup=False, highlight=False)
+    for line in (f"notebook  {result.output}", f"review    {result.url}" if result.url else "", result.problem):
+        if line:
+            console.print("  " + line, markup=False, highlight=False, soft_wrap=True)
+    for notice in result.notices:
+        console.print(f"  [yellow]{notice}[/]")
+
+
+def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("started (UTC)", "job", "outcome", "code", "attempts", "seconds", "cost", "error", "run"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            f"{entry.started:%Y-%m-%d %H:%M:%S}",
+            entry.job,
+            entry.outcome.value,
+            "" if entry.outcome == "running" else str(entry.outcome.exit_code),
+            str(entry.attempts),
+            "" if entry.seconds is None else f"{entry.seconds:.1f}",
+            "" if entry.cost is None else f"${float(entry.cost):.4f}",
+            entry.error,
+            entry.run,
+        )
+    console.print(table if entries else "no runs yet; start one with `prodkit run JOB`")
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "run": entry.run,
+        "job": entry.job,
+        "key": entry.key,
+        "params": entry.params,
+        "started": entry.started.isoformat(),
+        "ended": entry.ended.isoformat() if entry.ended else None,
+        "outcome": entry.outcome.value,
+        "exit_code": None if entry.outcome == "running" else entry.outcome.exit_code,
+        "attempts": entry.attempts,
+        "error": entry.error,
+        "output": entry.output,
+        "mlflow_run_id": entry.run_id,
+        "cost_usd": entry.cost,
+    }
