@@ -1,0 +1,166 @@
+"""A data contract: what a table's columns promise, as the Open Data Contract Standard writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from prodkit.contracts.document import parse
+from prodkit.contracts.reading import Reader
+from prodkit.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject
+
+    from prodkit.contracts.rules import Column, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One table of a contract file, checked and ready to be used. Make it with `load`, `from_yaml` or `infer`.
+
+    Attributes:
+        name: the table's name.
+        version: the contract's version.
+        columns: the columns in the contract's order, each with its rules.
+        table_rules: rules over several columns or the whole frame.
+        document: the whole file as the standard's model, with everything that isn't a rule.
+        source: the file that it came from, as errors name it.
+        evidence: for a drafted contract, what each rule rests on (rule id to sentence).
+    """
+
+    name: str
+    version: str
+    columns: tuple[Column, ...]
+    table_rules: tuple[Rule, ...]
+    document: OpenDataContractStandard
+    source: str = ""
+    evidence: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def load(cls, path: str | Path, *, table: str = "") -> Contract:
+        """Read a contract file; `table` is needed when it describes several.
+
+        Raises:
+            ConfigError: `contract.missing`, `contract.unreadable`, or what `from_yaml` raises.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            known = sorted(str(other) for other in path.parent.glob("*.yaml"))
+            raise ConfigError(
+                "contract.missing",
+                "There is no such contract.",
+                where=str(path),
+                fix=nearest(str(path), known) or "draft one with `prodkit contract infer FILE`",
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                "contract.unreadable",
+                f"The contract can't be read: {type(error).__name__}.",
+                where=str(path),
+                fix="save it as UTF-8 text",
+            ) from error
+        return cls.from_yaml(text, name=path.name, table=table)
+
+    @classmethod
+    def from_yaml(cls, text: str, *, name: str = "contract.yaml", table: str = "") -> Contract:
+        """Read a contract's text; `name` is how errors call the file.
+
+        Raises:
+            ConfigError: `contract.*`; each names file, line, and what to do.
+        """
+        model, document = parse(text, name)
+        tables = model.schema_ or []
+        position = _choose([item.name or "" for item in tables], table, name)
+        at = ("schema", position)
+        reader = Reader(document)
+        return cls(
+            name=tables[position].name or model.name or model.id or "",
+            version=model.version or "",
+            columns=reader.columns(tables[position], at),
+            table_rules=reader.table_rules(tables[position], at),
+            document=model,
+            source=name,
+        )
+
+    @classmethod
+    def from_pandera(cls, schema: Any, *, name: str = "") -> Contract:
+        """A contract that says what a pandera schema or model says.
+
+        Raises:
+            ConfigError: `contract.not-portable`, when a part of the schema can't be written down without loss.
+        """
+        from prodkit.contracts.adopt import adopt
+
+        return adopt(schema, name=name)
+
+    def to_yaml(self) -> str:
+        """The contract as ODCS YAML, with the evidence of a drafted rule as a comment behind it."""
+        data = self.document.model_dump(exclude_none=True, by_alias=True, mode="json")
+        text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
+        if not self.evidence:
+            return text
+        lines = "".join(f"#   {rule}: {why}\n" for rule, why in self.evidence)
+        return f"# Drafted by prodkit. Each rule rests on:\n{lines}{text}"
+
+    def to_pandera(self) -> Any:
+        """The contract as a pandera `DataFrameSchema` for pandas; it never coerces."""
+        from prodkit.contracts.compile import compile_pandas
+
+        return compile_pandas(self)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """All rules: those of the columns, then those of the table."""
+        return tuple(rule for column in self.columns for rule in column.rules) + self.table_rules
+
+    @property
+    def closed(self) -> bool:
+        """Whether columns that the contract doesn't name are refused (custom property `additionalColumns: refuse`)."""
+        return str(self._custom("additionalColumns")).lower() in ("refuse", "false")
+
+    @property
+    def owner(self) -> str:
+        """The team that answers for the data; empty when the contract doesn't say."""
+        team = self.document.team
+        if team is None:
+            return ""
+        members = team if isinstance(team, list) else team.members or []
+        named = "" if isinstance(team, list) else team.name or ""
+        return named or next((member.username or member.name or "" for member in members if member.role == "owner"), "")
+
+    @property
+    def retention(self) -> str:
+        """`365 d`, from the SLA property `retention`; empty when the contract doesn't say."""
+        for entry in self.document.slaProperties or []:
+            if entry.property == "retention":
+                return f"{entry.value} {entry.unit or ''}".strip()
+        return ""
+
+    @property
+    def residency(self) -> str:
+        """Where the data may lie, from the custom property `residency`."""
+        return str(self._custom("residency") or "")
+
+    @property
+    def table(self) -> SchemaObject:
+        """This contract's table in the document."""
+        return next(item for item in self.document.schema_ or [] if (item.name or self.name) == self.name)
+
+    def _custom(self, name: str) -> Any:
+        entries = [*(self.table.customProperties or []), *(self.document.customProperties or [])]
+        return next((entry.value for entry in entries if entry.property == name), None)
+
+
+def _choose(names: list[str], wanted: str, source: str) -> int:
+    if not wanted and len(names) == 1:
+        return 0
+    if wanted in names:
+        return names.index(wanted)
+    what = f"The contract describes no table `{wanted}`." if wanted else "The contract describes several tables."
+    raise ConfigError("contract.unknown-table", what, where=source, fix=f"name one of: {', '.join(names)}")
