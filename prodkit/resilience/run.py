@@ -56,10 +56,11 @@ def run_call(policy: Policy, call: Call[R]) -> Served[R]:
             course = Course(policy, call, route.chain, started)
             if (served := course.answered(Step(target, 0.0), ticket, value, started)) is not None:
                 return served
-    return _go_on(course)
+    return continue_course(course)
 
 
-def _go_on(course: Course[R]) -> Served[R]:
+def continue_course(course: Course[R]) -> Served[R]:
+    """Make the attempts that are left after the first one has been reported."""
     clock = course.policy.clock
     while (step := course.step()) is not None:
         if step.wait:
@@ -104,10 +105,11 @@ async def arun_call(policy: Policy, call: Call[R]) -> Served[R]:
             course = Course(policy, call, route.chain, started)
             if (served := course.answered(Step(target, 0.0), ticket, value, started)) is not None:
                 return served
-    return await _ago_on(course)
+    return await acontinue_course(course)
 
 
-async def _ago_on(course: Course[R]) -> Served[R]:
+async def acontinue_course(course: Course[R]) -> Served[R]:
+    """`continue_course` in a task."""
     clock = course.policy.clock
     while (step := course.step()) is not None:
         if step.wait:
