@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lint": ("prodkit.cli.jobs", "Say what stands between a notebook and production."),
     "export": ("prodkit.cli.jobs", "Export a notebook into a job folder."),
     "owners": ("prodkit.cli.owners", "Show who answers for what, and check that somebody does."),
+    "audit": ("prodkit.cli.audit", "Verify the journal, explain one answer, erase one person, ship what waits."),
     "run": ("prodkit.cli.runner", "Run an exported job."),
     "runs": ("prodkit.cli.runner", "Show what has run, and how it ended."),
 }
