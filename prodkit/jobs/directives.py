@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
@@ -15,6 +16,23 @@ _MAGIC = re.compile(r"%%prodkit\b(?P<options>.*)")
 _COMMENT = re.compile(r"#\|\s*prodkit:(?P<options>.*)")
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
 _OTHER_MAGIC = re.compile(r"%%(time|capture|prun)\b")
+
+
+FIELDS = {
+    "name": "name",
+    "budget": "budget",
+    "input": "inputs",
+    "output": "outputs",
+    "mode": "mode",
+    "strict": "strict",
+    "user": "user",
+    "source": "source",
+    "session": "session",
+    "purpose": "purpose",
+}
+"""Option of the prodkit line -> argument of `prodkit.run`."""
+
+_TRUE = ("true", "yes", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,28 @@ def split_directive(source: str, where: str) -> tuple[Directive | None, str]:
         if text and not text.startswith("#") and not _OTHER_MAGIC.match(text):
             break
     return None, source
+
+
+def call_of(directive: Directive) -> str:
+    """The `prodkit.run(...)` call that a cell's prodkit line means."""
+    arguments = [json.dumps(directive.name, ensure_ascii=False)]
+    for key in dict.fromkeys(key for key, _ in directive.options if key != "name"):
+        value: object
+        if key in {"input", "output"}:
+            value = directive.values(key)
+        else:
+            value = next(given for name, given in directive.options if name == key)
+        if key == "strict":
+            value = value is True or str(value).lower() in _TRUE
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else _tuple(value)
+        arguments.append(f"{FIELDS.get(key, key.replace('-', '_'))}={text}")
+    return f"prodkit.run({', '.join(arguments)})"
+
+
+def _tuple(value: object) -> str:
+    if not isinstance(value, tuple):
+        return repr(value)
+    return "[" + ", ".join(json.dumps(part, ensure_ascii=False) for part in value) + "]"
 
 
 def _options(text: str, where: str) -> tuple[tuple[str, str | bool], ...]:

@@ -10,6 +10,7 @@ import ast
 import symtable
 from typing import TYPE_CHECKING
 
+from prodkit.jobs.directives import call_of
 from prodkit.jobs.shell import indent, read_shell_lines, to_python
 from prodkit.templates import render
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from prodkit.jobs.reading import Cell, Notebook
 
 _NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-_OPTION_NAMES = {"input": "inputs"}
 
 
 def write_script(notebook: Notebook, *, name: str) -> str:
@@ -68,20 +68,6 @@ def bound_names(source: str) -> tuple[str, ...]:
     return tuple(sorted(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()))
 
 
-def call_of(directive: Directive) -> str:
-    """The `prodkit.run(...)` call that a cell's prodkit line means."""
-    arguments = [repr(directive.name)]
-    seen: set[str] = {"name"}
-    for key, value in directive.options:
-        if key in seen:
-            continue
-        seen.add(key)
-        option = _OPTION_NAMES.get(key, key.replace("-", "_"))
-        given: object = directive.values(key) if option == "inputs" else value
-        arguments.append(f"{option}={given!r}")
-    return f"prodkit.run({', '.join(arguments)})"
-
-
 def _part(notebook: Notebook, cell: Cell) -> str:
     if cell.kind == "markdown" and cell.source.strip():
         return "# %% [markdown]\n" + "\n".join(f"# {line}".rstrip() for line in cell.source.strip().split("\n"))
@@ -102,8 +88,17 @@ def _code(cell: Cell) -> str:
         return ""
     waits = awaits(ast.parse(text))
     if cell.directive is not None:
-        text = f"{'async ' if waits else ''}with {call_of(cell.directive)}:\n{indent(text)}"
+        text = _with(cell.directive, text, waits=waits)
     return _coroutine(cell, text) if waits else text
+
+
+def _with(directive: Directive, text: str, *, waits: bool) -> str:
+    if not waits:
+        return f"with {call_of(directive)}:\n{indent(text)}"
+    # inside of a coroutine checked inputs can't take the place of global names by themselves
+    names = directive.values("input")
+    taken = "".join(f'    {name} = _run.inputs["{name}"]\n' for name in names)
+    return f"async with {call_of(directive)}{' as _run' if names else ''}:\n{taken}{indent(text)}"
 
 
 def _without_own_lines(body: str) -> str:
