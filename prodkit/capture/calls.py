@@ -1,0 +1,217 @@
+"""One guarded call from its beginning to its record."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from prodkit.capture import autolog, payload
+from prodkit.errors import BudgetError, ProdkitError
+from prodkit.pricing import price
+from prodkit.records import Attempt, CallRecord, Cost, Status, Usage, new_id, now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from decimal import Decimal
+
+    from prodkit.capture.admission import Admission
+    from prodkit.capture.context import Stamp
+    from prodkit.capture.runs import OpenRun
+    from prodkit.capture.streams import Heard
+
+_LEFT = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+_calls: dict[str, Call] = {}  # by span id, from a call's beginning until its trace is given out
+_lock = threading.Lock()
+
+
+class Call:
+    """What is known of a call so far. Filled by the guard, read when its trace is complete.
+
+    Args:
+        run: the open run that the call belongs to.
+        stamp: who asks, and where the content comes from.
+        provider: as the price table spells it.
+        body: the request, as it is sent.
+        known_host: whether `provider` follows from the host; a price for an unknown host is an estimate.
+    """
+
+    def __init__(self, run: OpenRun, stamp: Stamp, provider: str, body: dict[str, Any], *, known_host: bool) -> None:
+        self.run, self.stamp, self.provider, self.known_host = run, stamp, provider, known_host
+        self.request_id = new_id("req")
+        self.model = str(body.get("model") or "")
+        self.body = body
+        self.started, self._clock = now(), time.perf_counter()
+        self.seconds = 0.0
+        self.status = Status.RUNNING
+        self.response: Any = None
+        self.usage, self.cost = Usage(), Cost()
+        self.error, self.served_by = "", ""
+        self.attempts: tuple[Attempt, ...] = ()
+        self.degraded = self.simulated = self.streamed = False
+        self.first_token_seconds: float | None = None
+        self.admission: Admission | None = None
+        self.span: Any = None
+        self.owns_span = False
+        self.reader: Callable[[], Any] | None = None  # a weak reference to who reads along with a stream
+        self._over = threading.Lock()
+
+    @property
+    def done(self) -> bool:
+        """Whether the call has ended."""
+        return self.status is not Status.RUNNING
+
+    def attach(self, kind: str) -> None:
+        """Find the span that autologging has begun for this call, or begin one."""
+        span = autolog.latest_span()
+        with _lock:
+            if span is not None and span.span_id not in _calls:
+                _calls[span.span_id] = self
+                self.span = span
+                return
+        self.span = autolog.open_span(self.model or "call", kind, payload.plain(self.body))
+        self.owns_span = self.span is not None
+        if self.owns_span:
+            with _lock:
+                _calls[self.span.span_id] = self
+
+    def first_token(self, seconds: float) -> None:
+        """The first chunk of a stream has come, so many seconds after the stream was opened."""
+        self.first_token_seconds = seconds
+
+    def answered(self, answer: Any) -> None:
+        """The whole answer has come."""
+        self.response = answer
+        self.simulated = payload.is_simulated(answer)
+        self.end(Status.OK, payload.usage(answer), answer)
+
+    def unread(self) -> None:
+        """The answer goes past us: the caller reads the raw HTTP response."""
+        self.end(Status.OK, Usage(), None)
+
+    def stream_ended(self, heard: Heard, error: BaseException | None, *, complete: bool) -> None:
+        """A stream is over. What the reader left before its end is counted by us and labelled as estimated."""
+        self.response = heard.answer()
+        self.simulated = heard.simulated
+        if error is not None:
+            self.fail(error, heard)
+            return
+        whole = complete and bool(heard.finish or heard.whole is not None)
+        if not whole:
+            self.error = "the stream ended without its end" if complete else "the stream was left before its end"
+        self.end(Status.OK if whole else Status.ABORTED, self._heard_usage(heard, whole=whole), self.response)
+
+    def fail(self, error: BaseException, heard: Heard | None = None) -> None:
+        """The call has failed, was refused, or was cancelled by the caller."""
+        refused = isinstance(error, BudgetError) or getattr(error, "code", "") == "capture.kill-switch"
+        status = Status.REFUSED if refused else Status.ABORTED if isinstance(error, _LEFT) else Status.ERROR
+        self.error = (
+            f"[{error.code}] {error.what}" if isinstance(error, ProdkitError) else f"{type(error).__name__}: {error}"
+        )
+        used = self._heard_usage(heard, whole=False) if heard is not None and heard.text else Usage()
+        self.end(status, used, None, error)
+
+    def end(self, status: Status, usage: Usage, outputs: Any, error: BaseException | None = None) -> None:
+        """The call is over, once: price it, settle its budget, end its span where nobody else does."""
+        with self._over:
+            if self.done:
+                return
+            self.seconds = time.perf_counter() - self._clock
+            self.usage = usage
+            self.cost = self._price(usage, status)
+            self.status = status
+        if self.admission is not None:
+            self.admission.settle(self._actual(error))
+        if self.span is None:
+            self.run.note("A call wasn't traced, because MLflow isn't installed.")
+            self.run.take_untraced(self.record("", ""))
+            return
+        nobody = self.owns_span or self.status is Status.ABORTED or isinstance(error, _LEFT)
+        if nobody and self.span.end_time_ns is None:
+            autolog.end_span(self.span, payload.plain(outputs), error)
+        elif self.span.end_time_ns is not None:
+            autolog.release(self.span)
+
+    def _heard_usage(self, heard: Heard, *, whole: bool) -> Usage:
+        used = heard.usage
+        if whole and used.input_tokens is not None:
+            return used
+        said = sum(map(len, heard.text))
+        counted = payload.upper_input_tokens(self.body)
+        return replace(
+            used,
+            input_tokens=counted if used.input_tokens is None else used.input_tokens,
+            output_tokens=max(used.output_tokens or 0, (said + 3) // 4),
+            estimated=True,
+        )
+
+    def _price(self, usage: Usage, status: Status) -> Cost:
+        if status is Status.REFUSED:
+            return Cost(usd=None, status="unpriced", reason="refused before it was sent")
+        if usage.input_tokens is None and usage.output_tokens is None:
+            return Cost(reason="the provider reported no tokens")
+        cost = price(self.provider, self.model, usage, when=self.started, manifest=self.run.manifest)
+        if cost.status == "priced" and not self.known_host and not self.simulated and cost.source != "prodkit.yaml":
+            return replace(cost, status="estimated", reason=f"priced as {self.provider}; the host is not known")
+        return cost
+
+    def _actual(self, error: BaseException | None) -> Decimal | None:
+        """What the budget is charged; None leaves the reserve in place, because the provider may have billed it."""
+        from decimal import Decimal
+
+        if self.cost.usd is not None:
+            return self.cost.usd
+        answered = getattr(error, "status_code", None) is not None
+        return Decimal(0) if self.status is Status.REFUSED or answered else None
+
+    def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
+        """The record for the journal."""
+        return CallRecord(
+            request_id=self.request_id,
+            name=self.run.name,
+            started=self.started,
+            ended=self.started + timedelta(seconds=self.seconds),
+            status=self.status,
+            provider=self.provider,
+            model=self.model,
+            parameters=payload.parameters(self.body),
+            prompt=payload.prompt(self.body),
+            response=payload.plain(self.response),
+            usage=self.usage,
+            cost=self.cost,
+            user=self.stamp.user,
+            session=self.stamp.session,
+            data_source=self.stamp.source,
+            purpose=self.stamp.purpose,
+            region=self.run.region_of(self.model),
+            trace_id=trace_id,
+            span_id=span_id,
+            run_key=self.run.key,
+            error=self.error,
+            datasets=self.run.dataset_digests,
+            attempts=self.attempts,
+            served_by=self.served_by,
+            degraded=self.degraded,
+            simulated=self.simulated,
+            streamed=self.streamed,
+            first_token_seconds=self.first_token_seconds,
+            **more,
+        )
+
+
+def pending(span_ids: Sequence[str]) -> bool:
+    """Whether one of the spans stands for a call that goes on."""
+    return any((call := _calls.get(span_id)) is not None and not call.done for span_id in span_ids)
+
+
+def take(span_id: str) -> Call | None:
+    """The call of a span, which is then forgotten here."""
+    return _calls.pop(span_id, None)
+
+
+def unfinished(run: OpenRun) -> list[Call]:
+    """The calls of a run that go on."""
+    return [call for call in list(_calls.values()) if call.run is run and not call.done]

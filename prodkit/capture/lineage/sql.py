@@ -1,0 +1,61 @@
+"""Which tables a statement reads and writes. Names only: values never leave this module."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NOISE = re.compile(r"--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_NAME = r"(?:[\w$]+|\"[^\"]+\"|`[^`]+`|\[[^\]]+\])"
+_TABLE = rf"{_NAME}(?:\s*\.\s*{_NAME}){{0,3}}"
+_CTE = re.compile(rf"(?:\bwith\s+(?:recursive\s+)?|,\s*)({_NAME})\s*(?:\([^()]*\)\s*)?as\s+(?:not\s+)?(?:materialized\s+)?\(", re.IGNORECASE)
+_WRITE = re.compile(
+    rf"\b(?:insert\s+(?:or\s+\w+\s+|ignore\s+|overwrite\s+)?into|replace\s+into|merge\s+into|delete\s+from|truncate(?:\s+table)?|"
+    rf"update(?:\s+only)?|create\s+(?:or\s+replace\s+)?(?:temp\w*\s+|unlogged\s+)?(?:table|(?:materialized\s+)?view)(?:\s+if\s+not\s+exists)?|"
+    rf"alter\s+table|into)\s+({_TABLE})",
+    re.IGNORECASE,
+)
+_FROM = re.compile(rf"\b(?:from|join|using)\s+(?:only\s+|lateral\s+)?({_TABLE})(?!\s*\()((?:\s*(?:as\s+)?{_NAME})?(?:\s*,\s*{_TABLE}(?!\s*\()(?:\s+(?:as\s+)?{_NAME})?)*)", re.IGNORECASE)
+_COPY = re.compile(rf"\bcopy\s+({_TABLE})\s*(?:\([^)]*\)\s*)?(from|to)\b", re.IGNORECASE)
+_FUNCTION_FROM = re.compile(r"\b(?:extract|trim|substring|overlay|position)\s*\([^()]*\)", re.IGNORECASE)
+_NO_TABLE = frozenset({"select", "values", "unnest", "lateral", "set", "where", "dual", "generate_series", "table", "only", "pragma"})
+_LONGEST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Names as they are written in a statement, in order."""
+
+    read: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+
+
+def tables_of(statement: str) -> Tables:
+    """The tables of one statement or script; nothing for what isn't SQL."""
+    text = _FUNCTION_FROM.sub(" ", _LITERAL.sub("''", _NOISE.sub(" ", statement[:_LONGEST])))
+    made_here = {_plain(name) for name in _CTE.findall(text)}
+    written = [_plain(name) for name in _WRITE.findall(text)]
+    read: list[str] = []
+    for match in _FROM.finditer(text):
+        if re.search(r"\b(?:delete|distinct)\s*$", text[max(0, match.start() - 10) : match.start()], re.IGNORECASE):
+            continue
+        read.append(_plain(match[1]))
+        read += [_plain(part.split()[0]) for part in match[2].split(",")[1:] if part.split()]
+    for name, direction in _COPY.findall(text):
+        (written if direction.lower() == "from" else read).append(_plain(name))
+    return Tables(_kept(read, made_here), _kept(written, made_here))
+
+
+def literals(statement: str) -> list[str]:
+    """The string literals: DuckDB reads files by them."""
+    return [text[1:-1].replace("''", "'") for text in _LITERAL.findall(_NOISE.sub(" ", statement[:_LONGEST]))]
+
+
+def _plain(name: str) -> str:
+    return ".".join(part.strip().strip('"`[]') for part in name.split("."))
+
+
+def _kept(names: list[str], made_here: set[str]) -> tuple[str, ...]:
+    kept = [name for name in dict.fromkeys(names) if name and name.lower() not in _NO_TABLE and name not in made_here]
+    return tuple(name for name in kept if not name.lower().startswith(("sqlite_", "pg_catalog", "information_schema")))

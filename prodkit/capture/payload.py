@@ -1,0 +1,138 @@
+"""Reading what goes to a model and what comes back, in the shapes of the OpenAI and Anthropic APIs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prodkit.records import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_CONTENT = frozenset({"messages", "input", "prompt", "system", "instructions", "file", "image", "mask", "model"})
+_PROMPT = ("system", "instructions", "messages", "input", "prompt")
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
+_IMAGE_TOKENS = 1_500  # what a large picture is billed at, roughly, by the vendors
+_BYTES_PER_TOKEN = 3  # fewer than any tokenizer needs for prose, so that the estimate is an upper one
+
+
+def plain(value: Any) -> Any:
+    """A JSON-able form of an SDK's object."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    dump = getattr(value, "model_dump", None)
+    if dump is not None:
+        return dump(mode="json", exclude_unset=True, warnings=False)
+    if isinstance(value, bytes | bytearray):
+        return f"<{len(value)} bytes>"
+    return f"<{type(value).__name__}>"
+
+
+def parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything of a request that isn't content: temperature, tools, response format and so on."""
+    return {key: plain(value) for key, value in body.items() if key not in _CONTENT}
+
+
+def prompt(body: Mapping[str, Any]) -> Any:
+    """The content of a request; the bare value when there is only one kind of it."""
+    found = {key: plain(body[key]) for key in _PROMPT if body.get(key) is not None}
+    return next(iter(found.values())) if len(found) == 1 else found or None
+
+
+def texts(content: Any) -> Iterator[tuple[str, str]]:
+    """The (role, text) pairs of a prompt as `prompt` gives it."""
+    if isinstance(content, str):
+        yield "user", content
+    elif isinstance(content, dict) and ("role" in content or "text" in content):
+        role = str(content.get("role", "user"))
+        inner = content.get("content", content.get("text"))
+        yield from ((role, text) for _, text in texts(inner))
+    elif isinstance(content, dict):
+        for key, inner in content.items():
+            role = "system" if key in {"system", "instructions"} else ""
+            yield from ((role or found, text) for found, text in texts(inner))
+    elif isinstance(content, list):
+        for inner in content:
+            yield from texts(inner)
+
+
+def upper_input_tokens(value: Any) -> int:
+    """At most so many tokens does this request hold, counted from its bytes."""
+    if isinstance(value, str):
+        if value.startswith("data:"):
+            return _IMAGE_TOKENS
+        return len(value.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN + 1
+    if isinstance(value, dict):
+        return 4 + sum(upper_input_tokens(key) + upper_input_tokens(inner) for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return sum(upper_input_tokens(inner) for inner in value)
+    return 1
+
+
+def output_limit(body: Mapping[str, Any]) -> int | None:
+    """How many output tokens the request allows, over all its answers."""
+    limit = next((body[name] for name in _LIMITS if isinstance(body.get(name), int)), None)
+    return limit * max(int(body.get("n") or 1), 1) if limit is not None else None
+
+
+def usage(answer: Any) -> Usage:
+    """The tokens that a provider reports; `Usage()` when it reports none."""
+    raw = _get(answer, "usage")
+    if raw is None:
+        return Usage()
+    if _get(raw, "cache_read_input_tokens") is not None or _get(raw, "cache_creation_input_tokens") is not None:
+        return _anthropic_usage(raw)
+    details_in = _get(raw, "prompt_tokens_details") or _get(raw, "input_tokens_details")
+    details_out = _get(raw, "completion_tokens_details") or _get(raw, "output_tokens_details")
+    count_in = _count(raw, "prompt_tokens", "input_tokens")
+    count_out = _count(raw, "completion_tokens", "output_tokens")
+    if count_in is not None and count_out is None and _get(raw, "prompt_tokens") is not None:
+        count_out = 0  # embeddings
+    return Usage(
+        input_tokens=count_in,
+        output_tokens=count_out,
+        cache_read_tokens=_count(details_in, "cached_tokens"),
+        reasoning_tokens=_count(details_out, "reasoning_tokens"),
+        input_audio_tokens=_count(details_in, "audio_tokens"),
+        output_audio_tokens=_count(details_out, "audio_tokens"),
+    )
+
+
+def _anthropic_usage(raw: Any) -> Usage:
+    """Anthropic counts cached tokens beside `input_tokens`; ours include them."""
+    read, written = _count(raw, "cache_read_input_tokens") or 0, _count(raw, "cache_creation_input_tokens") or 0
+    fresh = _count(raw, "input_tokens")
+    return Usage(
+        input_tokens=None if fresh is None else fresh + read + written,
+        output_tokens=_count(raw, "output_tokens"),
+        cache_read_tokens=read or None,
+        cache_write_tokens=written or None,
+    )
+
+
+def is_simulated(answer: Any) -> bool:
+    """Whether the answer says of itself that no model made it."""
+    said = str(_get(answer, "system_fingerprint") or "")
+    labels = _get(answer, "metadata")
+    return said.startswith("simulated") or "-sim-" in str(_get(answer, "id") or "") or bool(_get(labels, "simulated"))
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+
+
+def _count(value: Any, *names: str) -> int | None:
+    for name in names:
+        found = _get(value, name) if value is not None else None
+        if isinstance(found, int):
+            return found
+    return None
+
+
+def is_raw(answer: Any) -> bool:
+    """Whether this is an HTTP response that the caller reads himself, of which we see nothing."""
+    return hasattr(answer, "http_response") or (hasattr(answer, "iter_bytes") and not hasattr(answer, "usage"))

@@ -1,0 +1,176 @@
+"""Which prompt was this: templates that the user registers, and those that are recognised across a run's calls."""
+
+from __future__ import annotations
+
+import re
+import string
+import threading
+from typing import TYPE_CHECKING, Any
+
+from prodkit.capture import payload
+from prodkit.capture.context import current_run
+from prodkit.errors import ParameterError, nearest
+from prodkit.ledger import Ledger
+from prodkit.manifest import find_project
+
+if TYPE_CHECKING:
+    from prodkit.capture.runs import OpenRun
+    from prodkit.records import CallRecord, PromptVersion
+
+_SHORTEST = 12  # letters of constant text that say enough to know a template by
+_known: dict[str, Prompt] = {}  # name -> the newest prompt of that name in this process
+
+
+class Prompt:
+    """A version of a prompt in MLflow's registry. `format` fills it in, as `str.format` does.
+
+    Calls whose messages hold the filled template are linked to the version, wherever they are made.
+    """
+
+    def __init__(self, version: PromptVersion) -> None:
+        self.version = version
+        self.literals = tuple(text for text, *_ in string.Formatter().parse(version.template) if text)
+        self.fields = tuple(
+            dict.fromkeys(name for _, name, *_ in string.Formatter().parse(version.template) if name is not None)
+        )
+        self._pattern = re.compile(".*?".join(map(re.escape, self.literals)), re.DOTALL)
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+        return self.version.name
+
+    @property
+    def template(self) -> str:
+        """Its text, with `{placeholders}`."""
+        return self.version.template
+
+    @property
+    def uri(self) -> str:
+        """`prompts:/NAME/VERSION`."""
+        return self.version.uri
+
+    def format(self, **values: object) -> str:
+        """The text for these values.
+
+        Raises:
+            ParameterError: `capture.prompt-values`: a value is missing or isn't of the template.
+        """
+        wanted = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in self.fields}
+        missing, foreign = sorted(wanted - set(values)), sorted(set(values) - wanted)
+        if missing or foreign:
+            word = missing[0] if missing else foreign[0]
+            what = f"The value `{word}` is missing" if missing else f"The template has no place for `{word}`"
+            raise ParameterError(
+                "capture.prompt-values",
+                f"{what}.",
+                where=f"prompt `{self.name}`",
+                fix=f"pass {word}=..." if missing else nearest(word, wanted),
+            )
+        return self.template.format(**values)
+
+    def made(self, text: str) -> bool:
+        """Whether this text was made with the template: its constant parts are there, in their order."""
+        if sum(map(len, self.literals)) < _SHORTEST:
+            return False
+        return max(self.literals, key=len) in text and self._pattern.search(text) is not None
+
+    def __repr__(self) -> str:
+        return f"Prompt({self.uri}, fields={list(self.fields)})"
+
+
+def prompt(name: str, template: str, **parameters: object) -> Prompt:
+    """Register a template; a version is new only when its text or its parameters are.
+
+    Args:
+        name: letters, digits, `.`, `_` and `-`.
+        template: the text, with `{placeholders}`; write `{{` and `}}` for braces.
+        parameters: the model's parameters that belong to the version, such as `temperature=0`.
+
+    Raises:
+        ParameterError: `capture.prompt-template`: the braces don't match, or a placeholder has no name.
+        ConfigError: the name isn't one, or the journal can't be written.
+    """
+    _check_template(name, template)
+    run = current_run()
+    ledger = run.ledger if run is not None else Ledger.open(find_project())
+    handle = run.handle if run is not None and run.options.kind != "session" else None
+    made = Prompt(ledger.register_prompt(name, template, parameters=parameters, run=handle))
+    _known[name] = made
+    return made
+
+
+def _check_template(name: str, template: str) -> None:
+    try:
+        fields = [field for _, field, *_ in string.Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        problem = str(error)
+    else:
+        bare = [field for field in fields if not field or field.isdigit()]
+        problem = "a placeholder has no name" if bare else ""
+    if problem:
+        raise ParameterError(
+            "capture.prompt-template",
+            f"The template can't be filled in: {problem}.",
+            where=f"prompt `{name}`",
+            fix="name each placeholder, {like_this}, and write {{ and }} for braces that are meant as they are",
+        )
+
+
+def matching(content: Any) -> list[PromptVersion]:
+    """The registered prompts that a request's messages were made with."""
+    if not _known:
+        return []
+    texts = [text for _, text in payload.texts(content)]
+    return [known.version for known in list(_known.values()) if any(known.made(text) for text in texts)]
+
+
+class Recogniser:
+    """Collects the messages of a run's calls that no registered prompt explains, and finds their constant part."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {}  # role -> texts
+        self._parameters: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self.uris: tuple[str, ...] = ()
+
+    def add(self, call: CallRecord) -> None:
+        """Look at one call."""
+        if call.prompts:
+            return
+        said: dict[str, list[str]] = {}
+        for role, text in payload.texts(call.prompt):
+            said.setdefault(role, []).append(text)
+        with self._lock:
+            self._parameters = {key: call.parameters[key] for key in _MODEL_PARAMETERS if key in call.parameters}
+            for role in ("system", "developer", "user"):
+                if role in said:
+                    self._texts.setdefault("system" if role == "developer" else role, []).append(said[role][0])
+
+    def templates(self) -> dict[str, str]:
+        """Part (`system` or `user`) -> the template that its texts were made with."""
+        from prodkit.capture.recognition import common_template
+
+        found = {}
+        with self._lock:
+            for role, texts in self._texts.items():
+                template = common_template(texts, whole_if_alone=role == "system")
+                if template:
+                    found[role] = template
+        return found
+
+    def register(self, run: OpenRun) -> None:
+        """Make versions of what was recognised, under the run's name."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", run.name).strip("-") or "cell"
+        found = self.templates()
+        versions = []
+        for role, template in found.items():
+            called = name if len(found) == 1 else f"{name}.{role}"
+            tags = {"prodkit.recognised": "true", "prodkit.role": role}
+            versions.append(
+                run.ledger.register_prompt(called, template, parameters=self._parameters, tags=tags, run=run.handle)
+            )
+        self.uris = tuple(version.uri for version in versions)
+
+
+_MODEL_PARAMETERS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format", "seed", "stop")

@@ -1,0 +1,183 @@
+"""An open run: what is known of it while its cell is at work, and what its card shows."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from prodkit.capture.compute import Meter
+from prodkit.capture.context import Stamp
+from prodkit.capture.prompts import Recogniser, matching
+from prodkit.capture.tally import Tally
+from prodkit.ledger import Ledger
+from prodkit.records import CallRecord, RunHandle, RunSummary, Status, TraceRecord, new_id, now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from prodkit.capture.inputs import CheckedInput
+    from prodkit.capture.options import RunOptions
+    from prodkit.manifest import Manifest, Project
+    from prodkit.records import DatasetRecord
+
+JOB_RUN = "PRODKIT_JOB_RUN"
+
+
+class OpenRun:
+    """A run from `open_run` to `close_run`. Users meet it as what `with prodkit.run(...) as run` gives.
+
+    Attributes:
+        inputs: the checked dataframes by name, bad rows set aside.
+        outputs: dataframes that the run has made; put yours here to have them recorded.
+        status: `running` until the run is closed.
+    """
+
+    def __init__(self, options: RunOptions, project: Project, parent: OpenRun | None) -> None:
+        self.options, self.project, self.parent = options, project, parent
+        self.key = new_id("run")
+        self.ledger = Ledger.open(project)
+        self.handle = RunHandle(self.key, options.name)
+        self.started, self.ended = now(), None
+        self.status = Status.RUNNING
+        self.inputs: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
+        self.checked: tuple[CheckedInput, ...] = ()
+        self.datasets: tuple[DatasetRecord, ...] = ()
+        self.tally, self.meter, self.recogniser = Tally(), Meter(), Recogniser()
+        self._notices: dict[str, None] = {}
+        self._lock = threading.Lock()
+        above: Stamp = parent.stamp if parent is not None else Stamp()
+        self.stamp: Stamp = Stamp(options.user, options.session, options.source, options.purpose).over(above)
+
+    ended: datetime | None
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.options.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """The project's manifest."""
+        return self.project.manifest
+
+    @property
+    def closed(self) -> bool:
+        """Whether the run is over."""
+        return self.status is not Status.RUNNING
+
+    @property
+    def budget_limit(self) -> Decimal | None:
+        """The run's own limit in US dollars."""
+        return self.options.budget
+
+    @property
+    def budget_key(self) -> str:
+        """What the manifest's `per_run` is counted by: the job over its attempts, else the outermost run here."""
+        outermost = self
+        while outermost.parent is not None:
+            outermost = outermost.parent
+        return os.environ.get(JOB_RUN) or outermost.key
+
+    @property
+    def dataset_digests(self) -> tuple[str, ...]:
+        """The digests of the run's inputs, which its calls are recorded with."""
+        return tuple(one.digest for one in self.datasets if one.context == "input")
+
+    @property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """The calls that have ended so far."""
+        return tuple(self.tally.calls)
+
+    @property
+    def cost(self) -> Decimal:
+        """US dollars spent so far, as far as prices are known."""
+        return self.tally.cost
+
+    @property
+    def url(self) -> str:
+        """A link to the run in MLflow, or the command that opens it; empty while MLflow doesn't know it."""
+        return self.ledger.url(self.handle)
+
+    def region_of(self, model: str) -> str:
+        """Where a model runs, as the manifest says."""
+        spec = self.manifest.model_named(model)
+        return spec.region if spec is not None else ""
+
+    def guess_output(self, model: str, first: int, least: int) -> int:
+        """An upper guess at the tokens of this model's next answer."""
+        return self.tally.guess_output(model, first, least)
+
+    def prompts_in(self, prompt: Any) -> tuple[str, ...]:
+        """URIs of the registered prompts that this request was made with."""
+        return tuple(version.uri for version in matching(prompt))
+
+    def take(self, trace: TraceRecord) -> None:
+        """Count the calls of a trace that is complete; figures of a run that is over are corrected."""
+        for call in trace.calls:
+            self.tally.add(call)
+            self.recogniser.add(call)
+        if self.closed and trace.calls:
+            self.ledger.log_metrics(self.handle, self.tally.metrics())
+
+    def take_untraced(self, call: CallRecord) -> None:
+        """Count and log a call that no span stands for."""
+        record = TraceRecord(trace_id="", spans=(), calls=(call,), run_key=self.key)
+        self.take(record)
+        self.ledger.log_trace(record)
+
+    def note(self, text: str, *, error: BaseException | None = None) -> None:
+        """One sentence for the card; with an error also a warning, because something is being lost."""
+        with self._lock:
+            known = text in self._notices
+            self._notices[text] = None
+        if error is not None and not known:
+            warnings.warn(f"prodkit: {text} {error}", RuntimeWarning, stacklevel=2)
+
+    def announce(self, text: str) -> None:
+        """A threshold of a budget was crossed: on the card, and at once for who is watching."""
+        self.note(text)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user must know, one sentence each."""
+        said = list(self._notices)
+        return tuple([*said, self.ledger.problem] if self.ledger.problem else said)
+
+    def summary(self) -> RunSummary:
+        """What the run's card shows, now."""
+        tally = self.tally
+        validations = [one.validation for one in self.checked if one.validation is not None]
+        set_aside = [v.failed for v in validations if self.options.mode == "quarantine"]
+        return RunSummary(
+            name=self.name,
+            status=self.status,
+            started=self.started,
+            ended=self.ended,
+            calls=len(tally.sent),
+            errors=tally.count(Status.ERROR, Status.ABORTED),
+            unpriced=tally.unpriced,
+            estimated=tally.estimated,
+            degraded=sum(call.degraded for call in tally.sent),
+            refused=tally.count(Status.REFUSED),
+            input_tokens=tally.tokens("input_tokens"),
+            output_tokens=tally.tokens("output_tokens"),
+            cost_usd=tally.cost,
+            budget_usd=self.budget_limit,
+            p50_seconds=tally.percentile(0.5),
+            p95_seconds=tally.percentile(0.95),
+            simulated=any(call.simulated for call in tally.calls),
+            models=tally.distinct("model"),
+            prompts=tuple(sorted({uri for call in tally.calls for uri in call.prompts} | set(self.recogniser.uris))),
+            datasets=self.datasets,
+            findings=tuple(finding for validation in validations for finding in validation.findings),
+            rows_checked=sum(v.checked for v in validations) if validations else None,
+            rows_quarantined=sum(set_aside) if validations else None,
+            redactions={},
+            notices=self.notices,
+            run_id=self.handle.run_id,
+            url=self.url,
+        )

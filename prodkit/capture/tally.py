@@ -1,0 +1,108 @@
+"""The sums of a run: calls, tokens, cost, latency."""
+
+from __future__ import annotations
+
+import math
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from prodkit.records import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prodkit.records import CallRecord
+
+_ENOUGH = 3  # answers seen, before their length says anything about the next one
+
+
+class Tally:
+    """Counts the calls of one run as they end. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.calls: list[CallRecord] = []
+        self._seconds: list[float] = []
+        self._longest: dict[str, tuple[int, int]] = {}  # model -> (answers seen, tokens of the longest)
+
+    def add(self, call: CallRecord) -> None:
+        """Count one call."""
+        with self._lock:
+            self.calls.append(call)
+            if call.status is Status.OK:
+                self._seconds.append(call.seconds)
+            if call.usage.output_tokens is not None:
+                seen, longest = self._longest.get(call.model, (0, 0))
+                self._longest[call.model] = seen + 1, max(longest, call.usage.output_tokens)
+
+    def guess_output(self, model: str, first: int, least: int) -> int:
+        """An upper guess at the length of this model's next answer: twice the longest so far, once there are some."""
+        seen, longest = self._longest.get(model, (0, 0))
+        return max(least, 2 * longest) if seen >= _ENOUGH else max(first, 2 * longest)
+
+    def count(self, *statuses: Status) -> int:
+        """Calls that ended in one of these ways."""
+        return sum(call.status in statuses for call in list(self.calls))
+
+    @property
+    def sent(self) -> list[CallRecord]:
+        """The calls that weren't refused by us."""
+        return [call for call in list(self.calls) if call.status is not Status.REFUSED]
+
+    @property
+    def cost(self) -> Decimal:
+        """US dollars of all calls whose price is known."""
+        return sum((call.cost.usd for call in list(self.calls) if call.cost.usd is not None), Decimal(0))
+
+    @property
+    def unpriced(self) -> int:
+        """Calls that may have cost something that nobody knows."""
+        return sum(call.cost.usd is None and not _never_billed(call) for call in self.sent)
+
+    @property
+    def estimated(self) -> int:
+        """Calls whose cost rests on our own count."""
+        return sum(call.cost.status == "estimated" for call in self.sent)
+
+    def tokens(self, name: str) -> int | None:
+        """The sum of one kind of tokens; None when no call said."""
+        counts = [count for call in list(self.calls) if (count := getattr(call.usage, name)) is not None]
+        return sum(counts) if counts else None
+
+    def percentile(self, share: float) -> float | None:
+        """Seconds within which this share of the answered calls came; None without any."""
+        with self._lock:
+            ordered = sorted(self._seconds)
+        return nearest_rank(ordered, share)
+
+    def distinct(self, name: str) -> tuple[str, ...]:
+        """The different values of one text field."""
+        return tuple(sorted({getattr(call, name) for call in list(self.calls)} - {""}))
+
+    def metrics(self) -> dict[str, float]:
+        """As run metrics; what isn't known is left out."""
+        known: dict[str, float | Decimal | None] = {
+            "cost_usd": self.cost,
+            "llm_calls": len(self.sent),
+            "llm_errors": self.count(Status.ERROR, Status.ABORTED),
+            "llm_calls_unpriced": self.unpriced,
+            "llm_calls_estimated": self.estimated,
+            "llm_calls_degraded": sum(call.degraded for call in self.sent),
+            "llm_calls_refused": self.count(Status.REFUSED),
+            "input_tokens": self.tokens("input_tokens"),
+            "output_tokens": self.tokens("output_tokens"),
+            "p50_seconds": self.percentile(0.5),
+            "p95_seconds": self.percentile(0.95),
+        }
+        return {name: float(value) for name, value in known.items() if value is not None}
+
+
+def nearest_rank(ordered: Sequence[float], share: float) -> float | None:
+    """The smallest value that at least this share of the values doesn't exceed."""
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
+
+
+def _never_billed(call: CallRecord) -> bool:
+    """A call that the provider answered with an error, or that never reached it, costs nothing."""
+    return call.status is Status.ERROR and call.usage.input_tokens is None

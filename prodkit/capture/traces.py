@@ -1,0 +1,252 @@
+"""Finished traces as records: which spans are calls, what the guard knows of them, and what MLflow's UI shows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from prodkit.capture import calls, payload
+from prodkit.capture.context import Stamp
+from prodkit.pricing import price
+from prodkit.records import CallRecord, Cost, Status, TraceRecord, Usage, new_id
+
+if TYPE_CHECKING:
+    from prodkit.capture.calls import Call
+    from prodkit.capture.exporter import FinishedTrace
+    from prodkit.capture.runs import OpenRun
+
+CALL_TYPES = frozenset({"LLM", "CHAT_MODEL", "EMBEDDING"})
+USAGE = "mlflow.chat.tokenUsage"
+COST = "mlflow.llm.cost"
+STAMP = "prodkit.stamp"
+# MLflow cuts these out of the raw text, where half a secret could hide from a redactor; the ledger makes its own
+_PREVIEWS = ("mlflow.traceInputs", "mlflow.traceOutputs")
+
+
+def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
+    """The trace with its calls found, priced and attributed."""
+    guarded = {_hex(span["span_id"]): span for span in trace.spans}
+    found: list[CallRecord] = []
+    for span_id, span in guarded.items():
+        call = calls.take(span_id)
+        if call is not None:
+            record = call.record(trace.trace_id, span_id, prompts=run.prompts_in(payload.prompt(call.body)))
+            _complete(span, call)
+        elif _is_leaf_call(span, trace.spans):
+            record = _unguarded(span, span_id, trace, run)
+        else:
+            continue
+        _annotate(span, record, run)
+        found.append(record)
+    for span in trace.spans:
+        span["attributes"].pop(STAMP, None)
+    return TraceRecord(
+        trace_id=trace.trace_id,
+        spans=tuple(trace.spans),
+        calls=tuple(found),
+        run_key=run.key,
+        tags={**trace.tags, **_tags(run, found)},
+        metadata=_metadata(trace, run, found),
+    )
+
+
+def _hex(span_id: str) -> str:
+    return base64.b64decode(span_id).hex()
+
+
+def _attribute(span: dict[str, Any], name: str) -> Any:
+    value = span["attributes"].get(name)
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _is_leaf_call(span: dict[str, Any], spans: list[dict[str, Any]]) -> bool:
+    """A model's span with no other below it: a chain's own span of a call repeats the call of the SDK."""
+    if _attribute(span, "mlflow.spanType") not in CALL_TYPES:
+        return False
+    below = [span["span_id"]]
+    while below:
+        children = [one for one in spans if one["parent_span_id"] in below]
+        if any(_attribute(child, "mlflow.spanType") in CALL_TYPES for child in children):
+            return False
+        below = [child["span_id"] for child in children]
+    return True
+
+
+def _complete(span: dict[str, Any], call: Call) -> None:
+    """What MLflow's autologging leaves out of a stream: its text and its end."""
+    attributes = span["attributes"]
+    if call.streamed and call.response is not None:
+        attributes["mlflow.spanOutputs"] = json.dumps(payload.plain(call.response), default=str)
+        ended = int((call.started.timestamp() + call.seconds) * 1e9)
+        span["end_time_unix_nano"] = max(span["end_time_unix_nano"] or 0, ended)
+    if call.attempts:
+        span["events"].extend(_attempt_events(call))
+
+
+def _attempt_events(call: Call) -> list[dict[str, Any]]:
+    at = int(call.started.timestamp() * 1e9)
+    events = []
+    for attempt in call.attempts:
+        at += int((attempt.waited + attempt.seconds) * 1e9)
+        values = {
+            "target": attempt.target,
+            "failure_class": attempt.failure_class,
+            "seconds": round(attempt.seconds, 6),
+            "waited": round(attempt.waited, 6),
+            "breaker": attempt.breaker,
+        }
+        events.append({"name": "prodkit.attempt", "time_unix_nano": at, "attributes": values})
+    return events
+
+
+def _annotate(span: dict[str, Any], record: CallRecord, run: OpenRun) -> None:
+    """The attributes by which MLflow's UI sums up tokens and cost, and ours beside them."""
+    attributes = span["attributes"]
+    said: dict[str, Any] = {
+        "mlflow.llm.model": record.model,
+        "mlflow.llm.provider": record.provider,
+        "prodkit.request_id": record.request_id,
+        "prodkit.status": record.status.value,
+        "prodkit.cost.status": record.cost.status,
+        "prodkit.cost.source": record.cost.source,
+        "prodkit.data_source": record.data_source,
+        "prodkit.purpose": record.purpose,
+        "prodkit.served_by": record.served_by,
+        "user.id": record.user,
+        "session.id": record.session,
+        "prodkit.first_token_seconds": record.first_token_seconds,
+    }
+    said |= {f"prodkit.{name}": True for name in ("simulated", "degraded", "streamed") if getattr(record, name)}
+    if record.usage.input_tokens is not None or record.usage.output_tokens is not None:
+        said[USAGE] = _usage(record.usage)
+    if record.cost.usd is not None:
+        said[COST] = _costs(record, run)
+    else:
+        attributes.pop(COST, None)  # MLflow's own figure would pass for ours
+        said["prodkit.cost.reason"] = record.cost.reason
+    attributes.update({name: json.dumps(value) for name, value in said.items() if value not in ("", None)})
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    counts = {
+        "input_tokens": usage.input_tokens or 0,
+        "output_tokens": usage.output_tokens or 0,
+        "total_tokens": (usage.input_tokens or 0) + (usage.output_tokens or 0),
+        "cache_read_input_tokens": usage.cache_read_tokens,
+        "cache_creation_input_tokens": usage.cache_write_tokens,
+    }
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def _costs(record: CallRecord, run: OpenRun) -> dict[str, float]:
+    """Our figure in MLflow's three parts; the answer's part is what the prompt alone would not have cost."""
+    total = record.cost.usd or Decimal(0)
+    prompt_only = Usage(record.usage.input_tokens, 0, record.usage.cache_read_tokens, record.usage.cache_write_tokens)
+    part = price(record.provider, record.model, prompt_only, when=record.started, manifest=run.manifest).usd
+    part = total if part is None else min(part, total)
+    return {"input_cost": float(part), "output_cost": float(total - part), "total_cost": float(total)}
+
+
+def _tags(run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
+    tags = {"prodkit.name": run.name, "prodkit.run_key": run.key}
+    for name in ("user", "data_source", "purpose"):
+        values = sorted({getattr(record, name) for record in found} - {""})
+        if values:
+            tags[f"prodkit.{name}"] = ", ".join(values)
+    for flag in ("simulated", "degraded"):
+        if any(getattr(record, flag) for record in found):
+            tags[f"prodkit.{flag}"] = "true"
+    prompts = sorted({uri for record in found for uri in record.prompts})
+    return tags | ({"prodkit.prompts": ", ".join(prompts)} if prompts else {})
+
+
+def _metadata(trace: FinishedTrace, run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
+    metadata = {name: value for name, value in trace.metadata.items() if name not in _PREVIEWS}
+    stamp = run.stamp
+    first = next(iter(found), None)
+    said = {
+        "mlflow.trace.user": first.user if first else stamp.user,
+        "mlflow.trace.session": first.session if first else stamp.session,
+        "mlflow.sourceRun": run.handle.run_id,
+    }
+    counted = [record.usage for record in found if record.usage.input_tokens is not None]
+    if counted:
+        total_in, total_out = (
+            sum(one.input_tokens or 0 for one in counted),
+            sum(one.output_tokens or 0 for one in counted),
+        )
+        said["mlflow.trace.tokenUsage"] = json.dumps(
+            {"input_tokens": total_in, "output_tokens": total_out, "total_tokens": total_in + total_out}
+        )
+    priced = [record.cost.usd for record in found if record.cost.usd is not None]
+    if priced:
+        metadata.pop("mlflow.trace.cost", None)
+        said["prodkit.cost_usd"] = str(sum(priced, Decimal(0)))
+    return metadata | {name: value for name, value in said.items() if value}
+
+
+def _unguarded(span: dict[str, Any], span_id: str, trace: FinishedTrace, run: OpenRun) -> CallRecord:
+    """A call through an SDK whose requests we don't wrap: all that is known is what MLflow's span says."""
+    stamp = trace_stamp(span, run)
+    counts = _attribute(span, USAGE) or {}
+    usage = Usage(
+        counts.get("input_tokens"),
+        counts.get("output_tokens"),
+        counts.get("cache_read_input_tokens"),
+        counts.get("cache_creation_input_tokens"),
+    )
+    inputs = _attribute(span, "mlflow.spanInputs")
+    body = inputs if isinstance(inputs, dict) else {"input": inputs}
+    model = str(_attribute(span, "mlflow.llm.model") or body.get("model") or "")
+    provider = str(_attribute(span, "mlflow.llm.provider") or "")
+    started = _time(span["start_time_unix_nano"])
+    failed = span["status"]["code"] == "STATUS_CODE_ERROR"
+    known = usage.input_tokens is not None or usage.output_tokens is not None
+    cost = (
+        price(provider, model, usage, when=started, manifest=run.manifest)
+        if known
+        else Cost(reason="no tokens reported")
+    )
+    return CallRecord(
+        request_id=new_id("req"),
+        name=run.name,
+        started=started,
+        ended=_time(span["end_time_unix_nano"] or span["start_time_unix_nano"]),
+        status=Status.ERROR if failed else Status.OK,
+        provider=provider,
+        model=model,
+        parameters=payload.parameters(body),
+        prompt=payload.prompt(body) or inputs,
+        response=_attribute(span, "mlflow.spanOutputs"),
+        usage=usage,
+        cost=cost,
+        user=stamp.user,
+        session=stamp.session,
+        data_source=stamp.source,
+        purpose=stamp.purpose,
+        region=run.region_of(model),
+        trace_id=trace.trace_id,
+        span_id=span_id,
+        run_key=run.key,
+        error=str(span["status"].get("message") or "") if failed else "",
+        prompts=run.prompts_in(payload.prompt(body) or inputs),
+        datasets=run.dataset_digests,
+    )
+
+
+def trace_stamp(span: dict[str, Any], run: OpenRun) -> Stamp:
+    """Who asked, as the span was marked when it began."""
+    marked = _attribute(span, STAMP) or []
+    return Stamp(*marked).over(run.stamp)
+
+
+def _time(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
