@@ -45,8 +45,12 @@ def lint(notebook: Path, *, clean_run: bool, strict: bool) -> None:
     from prodkit.jobs.reading import read_notebook
     from prodkit.manifest import find_project
 
-    book = read_notebook(notebook)
-    problems = list(lint_notebook(book, find_project(notebook.absolute().parent)))
+    book, project = read_notebook(notebook), find_project(notebook.absolute().parent)
+    problems = list(lint_notebook(book, project))
+    if clean_run:
+        from prodkit.jobs.clean_run import run_clean
+
+        problems += run_clean(book, project)
     for problem in problems:
         _print_problem(problem)
     errors = sum(problem.severity == "error" for problem in problems)
