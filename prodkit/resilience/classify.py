@@ -28,32 +28,29 @@ _THROTTLE = {"rate_limit_error", "rate_limit_exceeded", "requests", "tokens"}
 _REFUSED = {"invalid_request_error", "authentication_error", "permission_error", "not_found_error", "request_too_large"}
 
 # class names anywhere in an exception's bases; the first row that matches counts
+_UNSENT = frozenset({"ConnectTimeout", "ConnectTimeoutError", "PoolTimeout"})  # nothing was sent, so nothing is billed
+_GARBAGE = {
+    "APIResponseValidationError",
+    "DecodingError",
+    "JSONDecodeError",
+    "LengthFinishReasonError",
+    "ValidationError",
+}
+_SLOW = {"APITimeoutError", "ReadTimeout", "Timeout", "TimeoutError", "TimeoutException"}
+_BROKEN = {
+    "APIConnectionError",
+    "ChunkedEncodingError",
+    "ConnectionError",
+    "IncompleteRead",
+    "NetworkError",
+    "SSLError",
+}
 _NAMES: tuple[tuple[FailureClass, frozenset[str]], ...] = (
     (K.FILTERED, frozenset({"ContentFilterFinishReasonError", "ContentPolicyViolationError"})),
-    (
-        K.BAD_ANSWER,
-        frozenset({"LengthFinishReasonError", "APIResponseValidationError", "JSONDecodeError", "ValidationError"}),
-    ),
-    (
-        K.UNAVAILABLE,
-        frozenset({"ConnectTimeout", "PoolTimeout", "ConnectTimeoutError"}),
-    ),  # nothing was sent, so nothing billed
-    (K.TIMEOUT, frozenset({"TimeoutError", "TimeoutException", "APITimeoutError", "Timeout", "ReadTimeout"})),
-    (
-        K.UNAVAILABLE,
-        frozenset(
-            {
-                "ConnectionError",
-                "APIConnectionError",
-                "TransportError",
-                "NetworkError",
-                "IncompleteRead",
-                "ChunkedEncodingError",
-                "SSLError",
-                "gaierror",
-            }
-        ),
-    ),
+    (K.BAD_ANSWER, frozenset(_GARBAGE)),
+    (K.UNAVAILABLE, _UNSENT),
+    (K.TIMEOUT, frozenset(_SLOW)),
+    (K.UNAVAILABLE, frozenset({*_BROKEN, "TransportError", "gaierror"})),
 )
 _NEVER = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 _CODES = {402: K.QUOTA, 429: K.RATE_LIMITED, 408: K.UNAVAILABLE, 409: K.UNAVAILABLE, 425: K.UNAVAILABLE}
@@ -109,8 +106,7 @@ def _by_name(error: BaseException) -> Failure:
 
 def _billed(names: set[str]) -> bool | None:
     """False when the connection was never made; otherwise nobody knows."""
-    never_sent = {"ConnectError", "ConnectTimeout", "PoolTimeout", "gaierror", "ConnectionRefusedError"}
-    return False if names & never_sent else None
+    return False if names & {*_UNSENT, "ConnectError", "ConnectionRefusedError", "gaierror"} else None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -170,6 +170,15 @@ class Course(Generic[R]):
         if self.error is not None:
             self.error.add_note(f"prodkit tried: {self.summary()}")
             return self.error
+        if self.attempts and self.attempts[-1].failure_class == FailureClass.FILTERED:
+            return self._told(
+                AnswerError(
+                    "resilience.filtered",
+                    "The provider's content filter took the answer away.",
+                    where=self.attempts[-1].target,
+                    fix="look at the prompt; `fallback_also_on: [filtered]` lets another model try",
+                )
+            )
         if self.attempts:
             return self._told(
                 AnswerError(

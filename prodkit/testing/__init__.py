@@ -10,16 +10,32 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prodkit.testing.catalogue import FAULTS, Fault
     from prodkit.testing.client import SimulatedProvider, anthropic_options, openai_options, simulated_provider
+    from prodkit.testing.clock import VirtualClock
+    from prodkit.testing.faults import FaultServer
 
 _HOMES = {
+    "FAULTS": "catalogue",
+    "Fault": "catalogue",
+    "FaultServer": "faults",
+    "VirtualClock": "clock",
     "SimulatedProvider": "client",
     "anthropic_options": "client",
     "openai_options": "client",
     "simulated_provider": "client",
 }
 
-__all__ = ["SimulatedProvider", "anthropic_options", "openai_options", "simulated_provider"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "FaultServer",
+    "SimulatedProvider",
+    "VirtualClock",
+    "anthropic_options",
+    "openai_options",
+    "simulated_provider",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from prodkit.testing.client import SimulatedProvider
+    from prodkit.testing.clock import VirtualClock
+    from prodkit.testing.faults import FaultServer
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,20 @@ def prodkit_provider() -> Iterator[SimulatedProvider]:
 
     with simulated_provider(latency=0.0, fresh=True) as provider:
         yield provider
+
+
+@pytest.fixture
+def prodkit_faults() -> Iterator[FaultServer]:
+    """A server that fails as it is told to: `prodkit_faults.inject("503")`. Durations are scaled to a tenth."""
+    from prodkit.testing.faults import FaultServer
+
+    with FaultServer(scale=0.1) as server:
+        yield server
+
+
+@pytest.fixture
+def prodkit_clock() -> VirtualClock:
+    """A clock that doesn't wait, for `Policy(clock=...)` and `resilient(clock=...)`."""
+    from prodkit.testing.clock import VirtualClock
+
+    return VirtualClock()
