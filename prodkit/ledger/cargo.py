@@ -211,7 +211,7 @@ class Cargo:
         return run_id
 
     def _attempt(self, entry: Entry, act: Callable[[], Any]) -> None:
-        """Do it; a record that MLflow refuses for good is noted and left behind, so that it doesn't hold up the rest."""
+        """Do it; a record that MLflow refuses for good is noted, so that it doesn't hold up the rest."""
         try:
             act()
         except RejectedError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -62,12 +63,12 @@ class Ledger:
         self.project = project
         self._redactor = redactor
         self._inline = (shipper or os.environ.get(SHIPPER_VARIABLE) or "helper") == "inline"
-        self._places = Places(project.state)
-        self.keyring = Keyring(self._places.keys)
-        self.journal = Journal(self._places, self.keyring, opening=self._destination_event)
-        self._shipments = Shipments(self._places.ship_db)
-        self._helper = Helper(project.root, self._places)
-        self._direct = Direct(project, self._places, self._shipments)
+        self.places = Places(project.state)
+        self.keyring = Keyring(self.places.keys)
+        self.journal = Journal(self.places, self.keyring, opening=self._destination_event)
+        self._shipments = Shipments(self.places.ship_db)
+        self._helper = Helper(project.root, self.places)
+        self._direct = Direct(project, self.places, self._shipments)
         self._said = ""
 
     @classmethod
@@ -122,6 +123,15 @@ class Ledger:
         update = self._update(handle, metrics or {}, {"prodkit.status": str(status), **(tags or {})}, params or {})
         self._append(Event(events.RUN_END, {**update, "status": str(status)}))
         self.journal.sync()
+        self._checkpoint(handle)
+
+    def _checkpoint(self, handle: RunHandle) -> None:
+        """Sign what the journal holds now; the run carries the copy to MLflow, out of this machine's reach."""
+        from prodkit.ledger.checkpoints import ARTIFACT, keep_checkpoint, take_checkpoint
+
+        taken = take_checkpoint(self.places.journal, self.keyring)
+        keep_checkpoint(self.places.checkpoints, taken)
+        self._artifact(handle, ARTIFACT, taken.to_json().encode("utf-8"))
 
     def log_metrics(self, handle: RunHandle, metrics: Mapping[str, float]) -> None:
         """Record figures of a run; `None` values are left out, because unknown isn't zero."""
@@ -182,10 +192,8 @@ class Ledger:
             raise ConfigError(
                 "ledger.artifact", f"The file can't be read: {error.strerror}.", where=str(file)
             ) from None
-        try:
+        with contextlib.suppress(UnicodeDecodeError):  # no text
             data = self._cleaning().document(data.decode("utf-8")).encode("utf-8")
-        except UnicodeDecodeError:
-            pass  # no text
         self._artifact(handle, path or Path(file).name, data)
 
     def register_prompt(
@@ -253,7 +261,7 @@ class Ledger:
         """Why records wait instead of being shipped: one sentence with its code and fix, empty when all is well."""
         reason = self._direct.problem
         if not reason:
-            reason, at = self._shipments.noted("problem") if self._places.ship_db.exists() else ("", 0.0)
+            reason, at = self._shipments.noted("problem") if self.places.ship_db.exists() else ("", 0.0)
             reason = reason if time.time() - at < 300.0 else ""  # noqa: PLR2004  five minutes: later it says nothing about now
         reason = reason or self._helper.problem
         if not reason:
@@ -322,9 +330,9 @@ class Ledger:
     def _artifact(self, handle: RunHandle, path: str, data: bytes) -> None:
         path = _artifact_path(self._cleaning().text(path))
         spool = new_id("art")
-        file = self._places.spool / spool / path.rpartition("/")[2]
+        file = self.places.spool / spool / path.rpartition("/")[2]
         try:
-            self._places.make()
+            self.places.make()
             file.parent.mkdir(mode=0o700)
             file.write_bytes(data)
         except OSError as error:
@@ -335,12 +343,12 @@ class Ledger:
     def _pending(self) -> int:
         from prodkit.ledger.reading import count_pending
 
-        return count_pending(self._places.journal, self._shipments.cursors()) if self._places.journal.exists() else 0
+        return count_pending(self.places.journal, self._shipments.cursors()) if self.places.journal.exists() else 0
 
     def _ship_here(self) -> str:
         from prodkit.ledger.shipping import Shipping
 
-        return Shipping(self._places, self.keyring, partial(connect, self.project, self._places)).run().reason
+        return Shipping(self.places, self.keyring, partial(connect, self.project, self.places)).run().reason
 
     def _wait(self, timeout: float) -> str:
         begun, deadline = time.time(), time.monotonic() + timeout

@@ -1,7 +1,7 @@
 """The one place that knows MLflow: its clients, its error codes, and the internals that make shipping fast.
 
-Written against MLflow 3.17. What isn't public API is used here only, and `tests/ledger/test_mlflow_contract.py` says which
-of it broke. Addresses are always given explicitly, so that the user's own `mlflow.set_tracking_uri` is never touched.
+Written against MLflow 3.17. What isn't public API is used here only, and `tests/ledger/test_mlflow_contract.py` says
+which of it broke. Addresses are always given explicitly, so that the user's own `mlflow.set_tracking_uri` is never touched.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KEY_TAG = "prodkit.key"
 DIGEST_TAG = "prodkit.digest"
+CHECKPOINT = "prodkit/checkpoint.json"
 _LINKS_PER_CALL = 100
 _PARAM, _TAG, _TRACE_TAG, _NAME = 6000, 8000, 4096, 250
 _BAD_KEY = re.compile(r"[^\w\-./ :]")
@@ -275,6 +276,29 @@ class Mlflow:
         """The note above the experiment's tabs."""
         with _told():
             self._client().set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown[:_TAG])
+
+    def checkpoints(self, most: int = 20) -> list[tuple[str, str]]:
+        """The signed checkpoints that the latest runs carry, as (where, text)."""
+        import tempfile
+
+        client = self._client()
+        found = []
+        with _told(), tempfile.TemporaryDirectory() as folder:
+            for run in client.search_runs([self.experiment_id], max_results=most):
+                if any(item.path == CHECKPOINT for item in client.list_artifacts(run.info.run_id, "prodkit")):
+                    file = client.download_artifacts(run.info.run_id, CHECKPOINT, folder)
+                    found.append((f"of run {run.info.run_id}", Path(file).read_text(encoding="utf-8")))
+        return found
+
+    def reviews(self, trace_id: str) -> list[str]:
+        """What people have said of a trace: `name: value (who)`."""
+        with _told():
+            assessments = self._store().get_trace_info(trace_id).assessments
+        return [
+            f"{item.name}: {item.value} ({item.source.source_id})"
+            for item in assessments
+            if item.source.source_type == "HUMAN"
+        ]
 
     def can_write(self) -> bool:
         """Whether MLflow takes any write at all: tells a bad record from a bad server."""

@@ -154,10 +154,10 @@ class Shipments:
             rows = database.execute("SELECT stream, seq, kind, reason FROM rejected ORDER BY stream, seq")
             return [Rejection(*row) for row in rows]
 
-    def forget_rejections(self) -> None:
-        """Before they are tried again."""
+    def forget_rejection(self, stream: str, seq: int) -> None:
+        """Before a record is tried again."""
         with self._open() as database:
-            database.execute("DELETE FROM rejected")
+            database.execute("DELETE FROM rejected WHERE stream = ? AND seq = ?", (stream, seq))
 
     def note(self, name: str, value: str) -> None:
         """Keep a short fact with the time it was noted."""

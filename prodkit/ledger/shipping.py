@@ -7,6 +7,7 @@ behind what MLflow has taken. So shipping may be killed anywhere and gone on wit
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,15 +57,19 @@ class Shipping:
         self._mlflows: dict[str, Mlflow] = {}
         self.shipments = Shipments(places.ship_db)
 
-    def run(self) -> Shipped:
-        """Ship until nothing is left or MLflow stops taking it. Does nothing while another process ships."""
+    def run(self, *, again: bool = False) -> Shipped:
+        """Ship until nothing is left or MLflow stops taking it. Does nothing while another process ships.
+
+        Args:
+            again: also try what MLflow has refused before.
+        """
         self._places.make()
         lock = try_lock(self._places.ship_lock)
         if lock is None:
             return Shipped(0, self.pending(), "another process is shipping")
-        import os
-
         try:
+            if again:
+                self._retry()
             return self.run_locked()
         finally:
             os.close(lock)
@@ -114,6 +119,21 @@ class Shipping:
                 cursor = after
         return moved
 
+    def _retry(self) -> None:
+        refused = {(item.stream, item.seq) for item in self.shipments.rejections()}
+        for stream, segments in by_stream(self._places.journal).items():
+            cursor, destination = Cursor(stream), ""
+            while refused and (steps := read_chunk(segments, cursor)):
+                for step in steps:
+                    cursor = step.cursor
+                    if step.entry is None:
+                        continue
+                    if step.entry.kind in _DESTINATION_KINDS:
+                        destination = str(step.entry.public.get("destination", cursor.destination))
+                    if (stream, step.entry.seq) in refused:
+                        self.shipments.forget_rejection(stream, step.entry.seq)
+                        self._send([step], destination, strict=False)
+
     def _ship(self, steps: list[Step], cursor: Cursor, *, strict: bool) -> Cursor:
         """Ship the steps up to the first that goes elsewhere or has to wait; the cursor behind them."""
         destination = cursor.destination
@@ -129,6 +149,10 @@ class Shipping:
             batch.append(step)
         if not batch:
             return cursor
+        taken = self._send(batch, destination, strict=strict)
+        return dataclasses.replace(batch[taken - 1].cursor, destination=destination) if taken else cursor
+
+    def _send(self, batch: list[Step], destination: str, *, strict: bool) -> int:
         mlflow = self.mlflow(destination)
         creation = Creation(mlflow, self.shipments, destination, self._places.runs_lock)
         cargo = Cargo(mlflow, creation, self.shipments, destination, self._keyring, self._places)
@@ -136,7 +160,7 @@ class Shipping:
         for rejection in cargo.rejections:
             self.shipments.reject(rejection)
         self._tidy(batch[:taken])
-        return dataclasses.replace(batch[taken - 1].cursor, destination=destination) if taken else cursor
+        return taken
 
     def _tidy(self, steps: list[Step]) -> None:
         for step in steps:

@@ -1,0 +1,249 @@
+"""What an auditor asks of the ledger: is it whole, what happened in one request, what is held of one person."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from prodkit.errors import ConfigError
+from prodkit.ledger import events
+from prodkit.ledger.chain import Entry, decode, intact
+from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpoints, take_checkpoint
+from prodkit.ledger.destinations import connect, current_destination, tracking_uri
+from prodkit.ledger.journal import Event
+from prodkit.ledger.ledger import Ledger
+from prodkit.ledger.reach import probe
+from prodkit.ledger.reading import count_pending
+from prodkit.ledger.segments import by_stream, read_lines
+from prodkit.ledger.shipments import Rejection, Shipments
+from prodkit.ledger.shipping import Shipped, Shipping
+from prodkit.ledger.verify import Claim, Verification, verify_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from prodkit.ledger.checkpoints import Checkpoint
+    from prodkit.manifest import Project
+    from prodkit.records import CallRecord, DatasetRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A prompt version as it was recorded."""
+
+    name: str
+    version: int | None
+    digest: str
+    template: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything the journal knows of one request. `erased` says that its content is gone on purpose."""
+
+    call: CallRecord
+    subject: str
+    erased: bool
+    redactions: dict[str, int]
+    recorded: str  # stream, number and time of its record
+    runs: tuple[dict[str, Any], ...] = ()  # from the run that it belongs to up to the session
+    datasets: tuple[DatasetRecord, ...] = ()
+    prompts: tuple[PromptText, ...] = ()
+    reviews: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure did."""
+
+    keys: int
+    requests: int
+    traces: int
+    shipped: Shipped = field(default_factory=Shipped)
+
+
+class Audit:
+    """The ledger of a project, seen by an auditor.
+
+    Args:
+        project: the project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._ledger = Ledger.open(project)
+        self._places = self._ledger.places
+        self._shipments = Shipments(self._places.ship_db)
+
+    def verify(self, *, remote: bool = False, files: tuple[Path, ...] = ()) -> Verification:
+        """Check the journal against itself, its checkpoints and its cursors.
+
+        Args:
+            remote: also against the checkpoints in MLflow, which no one on this machine can have rewritten.
+            files: checkpoints that were kept elsewhere.
+
+        Raises:
+            ConfigError: there is no journal, or MLflow can't be reached.
+        """
+        self._require()
+        found = local_checkpoints(self._places.checkpoints)
+        found += [(str(file), file.read_text(encoding="utf-8")) for file in files]
+        if remote:
+            found += self._mlflow().checkpoints()
+        claims, flaws = claims_of(found, self._ledger.keyring.signing_key.public_key().public_bytes_raw().hex())
+        outcome = verify_journal(self._places.journal, [*claims, *self._cursors()])
+        return dataclasses.replace(outcome, flaws=(*flaws, *outcome.flaws), checkpoints=len(found))
+
+    def checkpoint(self) -> tuple[Checkpoint, Path]:
+        """Sign the journal as it is now; returns the checkpoint and its local copy."""
+        self._require()
+        taken = take_checkpoint(self._places.journal, self._ledger.keyring)
+        return taken, keep_checkpoint(self._places.checkpoints, taken)
+
+    def explain(self, request_id: str) -> Explanation:
+        """One request with everything that belongs to it.
+
+        Raises:
+            ConfigError: the journal holds no such request.
+        """
+        self._require()
+        entry = next((entry for entry in self.entries(events.CALL) if entry.public["request_id"] == request_id), None)
+        if entry is None:
+            raise ConfigError(
+                "audit.unknown-request",
+                "The journal holds no such request.",
+                where=str(self._places.journal),
+                fix="`prodkit audit export` lists all of them",
+            )
+        call, erased = self._call(entry)
+        runs = self._runs(call.run_key)
+        keys = {run["key"] for run in runs[:1]}
+        return Explanation(
+            call=call,
+            subject=entry.public["subject"],
+            erased=erased,
+            redactions=dict(entry.public["redactions"]),
+            recorded=f"stream {entry.stream}, record {entry.seq}, {entry.time}",
+            runs=tuple(runs),
+            datasets=tuple(
+                events.read_dataset(e.public) for e in self.entries(events.DATASET) if e.public["run_key"] in keys
+            ),
+            prompts=tuple(self._prompts(call)),
+            reviews=tuple(self._reviews(call.trace_id)),
+        )
+
+    def calls(self, *, user: str | None = None) -> Iterator[tuple[Entry, CallRecord, bool]]:
+        """All requests in the order of the journal: (record, call, whether its content is erased)."""
+        self._require()
+        subject = None if user is None else self._ledger.keyring.pseudonym(user)
+        for entry in self.entries(events.CALL):
+            if subject is None or entry.public["subject"] == subject:
+                yield (entry, *self._call(entry))
+
+    def erase(self, user: str) -> Erasure:
+        """Remove a person's content: the key is destroyed, the traces are deleted in MLflow, the chain stays whole."""
+        self._require()
+        subject = self._ledger.keyring.pseudonym(user)
+        requests = sum(entry.public["subject"] == subject for entry in self.entries(events.CALL))
+        traces = [e.public["trace_id"] for e in self.entries(events.TRACE) if subject in e.public["subjects"]]
+        keys = self._ledger.keyring.erase(user)
+        if not keys and not requests:
+            raise ConfigError(
+                "audit.unknown-user",
+                "The journal holds nothing of this user.",
+                fix="give the id as it was given to `prodkit.request(user=...)`",
+            )
+        public = {"subject": subject, "keys": keys, "requests": requests, "trace_ids": traces}
+        self._ledger.journal.append_all([Event(events.ERASE, public)]).durable()
+        return Erasure(keys, requests, len(traces), self.sync())
+
+    def sync(self, *, again: bool = False) -> Shipped:
+        """Ship everything that waits, in this process.
+
+        Args:
+            again: also what MLflow has refused before.
+        """
+        shipping = Shipping(self._places, self._ledger.keyring, partial(connect, self.project, self._places))
+        return shipping.run(again=again)
+
+    def pending(self) -> int:
+        """How many records wait to be shipped."""
+        return count_pending(self._places.journal, self._shipments.cursors())
+
+    def rejections(self) -> list[Rejection]:
+        """What MLflow refused for good."""
+        return self._shipments.rejections()
+
+    def entries(self, *kinds: str) -> Iterator[Entry]:
+        """The intact records of some kinds, stream by stream."""
+        marks = [f'"kind":"{kind}"'.encode() for kind in kinds]
+        for segments in by_stream(self._places.journal).values():
+            for segment in segments:
+                for _, line in read_lines(segment.path):
+                    if any(mark in line[:400] for mark in marks) and intact(line) is not None:
+                        yield decode(line)
+
+    def _call(self, entry: Entry) -> tuple[CallRecord, bool]:
+        private = self._ledger.keyring.open(entry.keys, entry.sealed)
+        return events.read_call(entry.public, private), private is None
+
+    def _runs(self, key: str) -> list[dict[str, Any]]:
+        specs = {entry.public["key"]: entry.public for entry in self.entries(events.RUN_START)}
+        ends = {entry.public["run_key"]: entry.public["status"] for entry in self.entries(events.RUN_END)}
+        runs: list[dict[str, Any]] = []
+        while key in specs and len(runs) < 100:  # noqa: PLR2004  a parent that is its own child must not hang us
+            spec = specs[key]
+            shipped = self._shipments.run(current_destination(self.project), key)
+            runs.append({**spec, "status": ends.get(key, "open"), "run_id": shipped.run_id if shipped else ""})
+            key = spec.get("parent_key", "")
+        return runs
+
+    def _prompts(self, call: CallRecord) -> Iterator[PromptText]:
+        destination = current_destination(self.project)
+        for entry in self.entries(events.PROMPT):
+            name, digest = entry.public["name"], entry.public["digest"]
+            version = self._shipments.prompt(destination, name, digest)
+            if {f"prompts:/{name}/{version}", f"prompts:/{name}/@{digest[:12]}"} & set(call.prompts):
+                yield PromptText(name, version, digest, entry.public["template"], entry.public["parameters"])
+                return
+
+    def _reviews(self, trace_id: str) -> list[str]:
+        """Human feedback lives in MLflow; a request is explained without it when MLflow can't be reached."""
+        if not trace_id or probe(tracking_uri(self.project)):
+            return []
+        try:
+            return self._mlflow().reviews(trace_id)
+        except Exception:
+            return []
+
+    def _mlflow(self) -> Any:
+        if reason := probe(tracking_uri(self.project)):
+            raise ConfigError(
+                "ledger.mlflow-unreachable",
+                f"MLflow can't be reached ({reason}).",
+                where=current_destination(self.project).rpartition("|")[0],
+                fix="start it or correct MLFLOW_TRACKING_URI",
+            )
+        return connect(self.project, self._places, current_destination(self.project))
+
+    def _cursors(self) -> list[Claim]:
+        if not self._places.ship_db.exists():
+            return []
+        return [
+            Claim(cursor.stream, cursor.seq, cursor.hash, "the shipping cursor")
+            for cursor in self._shipments.cursors().values()
+            if cursor.hash
+        ]
+
+    def _require(self) -> None:
+        if not self._places.journal.is_dir() or not any(self._places.journal.iterdir()):
+            raise ConfigError(
+                "audit.no-journal",
+                "This project has no journal yet.",
+                where=str(self._places.journal),
+                fix="run a captured cell first, or pass --project",
+            )
