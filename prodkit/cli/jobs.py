@@ -24,7 +24,8 @@ _NOTEBOOK = click.Path(path_type=Path, dir_okay=False)
     "--check", "only_check", is_flag=True, help="Write nothing; fail when notebook and job have drifted apart."
 )
 @click.option("--overwrite", is_flag=True, help="Give up hand edits that aren't marked.")
-def export(notebook: Path, to: Path | None, *, only_check: bool, overwrite: bool) -> None:
+@click.option("--hashes/--no-hashes", default=None, help="Insist on hashes in the lock, or don't ask for them.")
+def export(notebook: Path, to: Path | None, *, only_check: bool, overwrite: bool, hashes: bool | None) -> None:
     """Export a notebook into a job folder."""
     from prodkit.jobs import export as write_job
 
@@ -32,7 +33,7 @@ def export(notebook: Path, to: Path | None, *, only_check: bool, overwrite: bool
     if only_check:
         _check(notebook, target)
         return
-    _show(write_job(notebook, target, overwrite=overwrite))
+    _show(write_job(notebook, target, overwrite=overwrite, hashes=hashes))
 
 
 @click.command()
@@ -99,7 +100,7 @@ def _show(report: ExportReport) -> None:
     click.echo(f"  parameters {names}")
     if report.dropped:
         click.echo(f"  left out   demo cells {', '.join(map(str, report.dropped))}")
-    click.echo(f"  locked     {report.packages} packages")
+    click.echo(f"  locked     {report.packages} packages" + (", with hashes" if report.hashed else ", without hashes"))
     click.echo(f"next: prodkit run {place}")
 
 

@@ -20,6 +20,8 @@ from prodkit.jobs.script import tree_of, write_script
 from prodkit.manifest.project import MANIFEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prodkit.jobs.reading import Cell, Notebook
     from prodkit.manifest import Project
 
@@ -35,7 +37,9 @@ class Bundle:
     lock: Lock
 
 
-def make_bundle(notebook: Notebook, project: Project, *, name: str, place: str) -> Bundle:
+def make_bundle(
+    notebook: Notebook, project: Project, *, name: str, place: str, hasher: Callable[[Lock], str] = lambda _: ""
+) -> Bundle:
     """Make the files of a job folder, without `job.yaml`, which is `write_index` of the index.
 
     Args:
@@ -43,6 +47,7 @@ def make_bundle(notebook: Notebook, project: Project, *, name: str, place: str) 
         project: its project; the manifest must have a file.
         name: the job's name.
         place: where the folder lies, as the runbook says it (relative to the project's root).
+        hasher: gives the lock's pins with hashes, or "".
 
     Raises:
         ConfigError: the parameters can't be read, a contract is missing, or the code isn't Python.
@@ -59,7 +64,7 @@ def make_bundle(notebook: Notebook, project: Project, *, name: str, place: str) 
         folder.SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         MANIFEST: manifest,
         folder.OWNERSHIP: render_ownership(project.manifest, name=name),
-        folder.LOCK: render_lock(lock, name=name),
+        folder.LOCK: render_lock(lock, name=name, hashed=hasher(lock)),
         folder.RUNBOOK: render_runbook(notebook, project, index=index, place=place, lock=lock),
         **contracts,
     }

@@ -10,6 +10,7 @@ from prodkit.errors import ConfigError
 from prodkit.jobs import folder
 from prodkit.jobs.bundle import Bundle, make_bundle, write_index
 from prodkit.jobs.edits import put_edits, split_edits
+from prodkit.jobs.hashes import hashed_part, hashes_of
 from prodkit.jobs.lint import Problem, lint_notebook
 from prodkit.jobs.reading import read_notebook
 from prodkit.manifest import Project, find_project
@@ -18,9 +19,11 @@ from prodkit.ownership import check, upcoming
 from prodkit.records import now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date
 
     from prodkit.jobs.parameters import Parameter
+    from prodkit.jobs.requirements import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class ExportReport:
     kept: tuple[str, ...] = ()
     dropped: tuple[int, ...] = ()
     packages: int = 0
+    hashed: bool = False
     problems: tuple[Problem, ...] = ()
     notices: tuple[str, ...] = ()
 
@@ -45,6 +49,7 @@ def export(
     *,
     project: Project | None = None,
     overwrite: bool = False,
+    hashes: bool | None = None,
     today: date | None = None,
 ) -> ExportReport:
     """Write a notebook's job folder.
@@ -56,6 +61,8 @@ def export(
         to: the job folder; its last part is the job's name.
         project: the project; by default the one around the notebook.
         overwrite: give up hand edits that aren't marked.
+        hashes: ask the package registry for the lock's hashes: None where it answers, True insists, False doesn't ask.
+            An earlier lock for the same versions keeps its hashes.
         today: the day that ownership is checked for; today by default.
 
     Raises:
@@ -64,7 +71,7 @@ def export(
     """
     source, target = Path(notebook), Path(to).absolute()
     day = today or now().date()
-    bundle, report = _prepare(source, target, project, day)
+    bundle, report = _prepare(source, target, project, day, _hasher(target, hashes))
     old = _old_index(target)
     files, kept = _merge(bundle, target, old, overwrite=overwrite)
     index = bundle.index.model_copy(
@@ -82,6 +89,7 @@ def export(
         kept=kept,
         dropped=report.dropped,
         packages=len(bundle.lock.pins),
+        hashed="--hash=" in bundle.files[folder.LOCK],
         problems=report.problems,
         notices=report.notices,
     )
@@ -98,7 +106,7 @@ def drift(notebook: Path | str, to: Path | str, *, project: Project | None = Non
     source, target = Path(notebook), Path(to).absolute()
     if _old_index(target) is None:
         folder.JobFolder.load(target)
-    bundle, _ = _prepare(source, target, project, now().date())
+    bundle, _ = _prepare(source, target, project, now().date(), lambda _: "")
     differing = []
     for name, text in bundle.files.items():
         here = _read(target / name)
@@ -107,7 +115,25 @@ def drift(notebook: Path | str, to: Path | str, *, project: Project | None = Non
     return tuple(differing)
 
 
-def _prepare(source: Path, target: Path, project: Project | None, day: date) -> tuple[Bundle, ExportReport]:
+def _hasher(target: Path, hashes: bool | None) -> Callable[[Lock], str]:
+    def ask(lock: Lock) -> str:
+        known = hashed_part(_read(target / folder.LOCK) or "", lock.pins)
+        if known or hashes is False:
+            return known
+        found = hashes_of(lock.pins)
+        if not found and hashes:
+            what = "No package registry gives the hashes of all locked versions."
+            raise ConfigError(
+                "export.hashes", what, fix="install uv, check the connection, or export without `--hashes`"
+            )
+        return found
+
+    return ask
+
+
+def _prepare(
+    source: Path, target: Path, project: Project | None, day: date, hasher: Callable[[Lock], str]
+) -> tuple[Bundle, ExportReport]:
     book = read_notebook(source)
     project = project or find_project(source.absolute().parent)
     refuse_without_owner(project, day)
@@ -120,7 +146,9 @@ def _prepare(source: Path, target: Path, project: Project | None, day: date) -> 
         fix = first.fix + (f". Also: {others}" if others else "")
         raise ConfigError(first.code, first.what, where=first.where, fix=fix)
     place = folder.relative(target, project.root)
-    bundle = make_bundle(book, project, name=target.name, place=target.name if place.startswith("..") else place)
+    bundle = make_bundle(
+        book, project, name=target.name, place=target.name if place.startswith("..") else place, hasher=hasher
+    )
     notices = list(upcoming(project.manifest, today=day))
     notices += [
         f"`{name}` is imported but not installed here, so the lock can't pin it." for name in bundle.lock.missing
