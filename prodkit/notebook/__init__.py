@@ -1,1 +1,1 @@
-"""Under construction."""
+"""The notebook's face: magics, cards and widgets. Only this room imports IPython and ipywidgets."""

@@ -1,0 +1,96 @@
+"""From a header to a card: which captured run belongs to the cell that is running, and when it is over."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from prodkit.notebook.displays import Card, Trouble
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+    from prodkit.capture import OpenRun
+
+
+@dataclass
+class _Cell:
+    """A cell that is running, and the runs that it has opened."""
+
+    code: str = ""
+    place: str = ""
+    runs: list[OpenRun] = field(default_factory=list)
+
+
+class CellRuns:
+    """Opens runs for the running cell and closes them when it is over. Cells nest: a cell may run another."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._cells: list[_Cell] = []
+
+    def began(self, info: ExecutionInfo) -> None:
+        """`pre_run_cell`: a cell begins."""
+        place = str(info.cell_id or f"In [{self._shell.execution_count}]")
+        self._cells.append(_Cell(str(info.raw_cell or ""), place))
+
+    def open(self, options: dict[str, Any]) -> OpenRun:
+        """Open a run for the running cell; what it refuses is raised, so that the cell doesn't go on.
+
+        Args:
+            options: keywords for `RunOptions`, as the header gives them.
+        """
+        from prodkit.capture import RunOptions, open_run
+
+        if not self._cells:  # the extension was loaded by this very cell
+            self._cells.append(_Cell())
+        cell = self._cells[-1]
+        run = open_run(
+            RunOptions(
+                **{"name": "", **options},
+                namespace=self._shell.user_ns,
+                code=cell.code,
+                cell=cell.place,
+                notebook=notebook_path(self._shell.user_ns),
+                in_session=True,
+            )
+        )
+        cell.runs.append(run)
+        return run
+
+    @property
+    def code(self) -> str:
+        """The source of the running cell."""
+        return self._cells[-1].code if self._cells else ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the running cell has opened a run."""
+        return bool(self._cells and self._cells[-1].runs)
+
+    def ended(self, result: ExecutionResult) -> None:
+        """`post_run_cell`: close what the cell has opened, and show its card below the cell's other outputs."""
+        if not self._cells:
+            return
+        error = result.error_before_exec or result.error_in_exec
+        for run in reversed(self._cells.pop().runs):
+            self._close(run, error)
+
+    def _close(self, run: OpenRun, error: BaseException | None) -> None:
+        from prodkit.capture import close_run
+
+        try:
+            display(Card(close_run(run, error)))
+        except Exception as problem:  # a card must not take the cell's own outputs away
+            display(Trouble("The run could not be closed properly.", problem))
+
+
+def notebook_path(namespace: dict[str, Any]) -> Path | None:
+    """The notebook's file, as far as the editor says: None in consoles and for notebooks that were never saved."""
+    said = namespace.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME") or ""
+    path = Path(str(said))
+    return path.resolve() if path.suffix == ".ipynb" and path.is_file() else None

@@ -1,0 +1,246 @@
+"""What is shown below a cell: the same figures as HTML and as text, whole without kernel, script or network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from prodkit.records import Status
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from prodkit.records import Finding, RunSummary
+
+_MARKS = {
+    Status.OK: ("✓", "finished"),
+    Status.ERROR: ("✕", "failed"),
+    Status.ABORTED: ("■", "stopped"),
+    Status.REFUSED: ("⊘", "refused"),
+    Status.RUNNING: ("…", "running"),
+}
+_MOST_FINDINGS = 12
+
+# colours come from the editor's own theme; without a theme (nbconvert, GitHub) the browser's system colours hold
+STYLE = """<style>
+.prodkit-card{color:inherit;background:transparent;
+border:1px solid var(--jp-border-color2,var(--vscode-panel-border,GrayText));border-left:4px solid var(--pk-tone);border-radius:4px;padding:10px 14px;margin:6px 0;max-width:62em;
+font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.45;--pk-tone:#2e7d32}
+.prodkit-card.prodkit-bad{--pk-tone:#c62828}.prodkit-card.prodkit-warn{--pk-tone:#b26a00}
+.prodkit-card header{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:baseline;margin-bottom:6px}
+.prodkit-card header strong{font-size:15px}.prodkit-card .prodkit-quiet{opacity:.75}
+.prodkit-card .prodkit-tag{border:1px solid currentColor;border-radius:9px;padding:0 8px;font-size:12px}
+.prodkit-card header a,.prodkit-card header code{margin-left:auto}
+.prodkit-card a{color:var(--jp-content-link-color,var(--vscode-textLink-foreground,LinkText))}
+.prodkit-card table{border-collapse:collapse;margin:4px 0;color:inherit;background:transparent;border:0}
+.prodkit-card th,.prodkit-card td{text-align:left!important;padding:2px 22px 2px 0!important;vertical-align:top;
+background:transparent!important;color:inherit;border:0;font-weight:normal;max-width:none!important}
+.prodkit-card th{opacity:.75;font-size:12px}.prodkit-card td{font-variant-numeric:tabular-nums}
+.prodkit-card .prodkit-figures td{font-size:15px}.prodkit-card .prodkit-figures small{font-size:12px;opacity:.75}
+.prodkit-card progress{width:9em;height:8px;vertical-align:middle;accent-color:var(--pk-tone)}
+.prodkit-card ul{margin:4px 0;padding-left:1.3em}.prodkit-card details{margin:4px 0}
+.prodkit-card summary{cursor:pointer}
+</style>"""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The card of a run: calls, tokens, cost, latency, what was found in the data, and where to look further."""
+
+    summary: RunSummary
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/html": self.to_html(), "text/plain": self.to_text()}
+
+    def __repr__(self) -> str:
+        """The plain form."""
+        return self.to_text()
+
+    def to_text(self) -> str:
+        """The card in lines of text."""
+        run = self.summary
+        mark, word = _MARKS[run.status]
+        head = f"{mark} {run.name} {word}" + (f" in {seconds(run.seconds)}" if run.seconds is not None else "")
+        lines = [head + (" (simulated provider)" if run.simulated else "")]
+        lines += [f"  {label:<8} {value}" + (f" {note}" if note else "") for label, value, note in _figures(run)]
+        lines += [f"  data     {line}" for line in _data_lines(run)]
+        lines += [f"           {_finding_line(finding)}" for finding in run.findings[:_MOST_FINDINGS]]
+        lines += [f"  note     {notice}" for notice in run.notices]
+        if run.url:
+            lines.append(f"  more     {run.url}")
+        return "\n".join(lines)
+
+    def to_html(self) -> str:
+        """The card as a fragment of HTML that stands alone."""
+        run = self.summary
+        parts = [_header(run), _table(run), _data(run), _notices(run)]
+        tone = _tone(run)
+        label = escape(f"prodkit run {run.name}", quote=True)
+        return f'{STYLE}<section class="prodkit-card{tone}" aria-label="{label}">{"".join(parts)}</section>'
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that went wrong beside the cell: one sentence and the error's own text."""
+
+    what: str
+    error: BaseException
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        text = f"{self.what} {self.error}"
+        html = f'{STYLE}<section class="prodkit-card prodkit-bad" role="alert"><pre>{escape(text)}</pre></section>'
+        return {"text/html": html, "text/plain": text}
+
+
+def usd(amount: Decimal | None) -> str:
+    """`$0.0123`; small amounts keep four significant digits, and None is said."""
+    if amount is None:
+        return "not known"
+    if amount == 0:
+        return "$0"
+    if abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    digits = max(4, 3 - amount.adjusted())
+    return f"${amount:.{digits}f}"
+
+
+def seconds(value: float | None) -> str:
+    """`0.21 s`, `3 min 20 s`; None is said."""
+    if value is None:
+        return "not known"
+    if value < 60:  # noqa: PLR2004  a minute
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s"
+
+
+def count(number: int | None, noun: str) -> str:
+    """`1 call`, `2 calls`."""
+    if number is None:
+        return f"{noun}s not known"
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _figures(run: RunSummary) -> list[tuple[str, str, str]]:
+    """Label, value and a smaller note."""
+    troubles = [
+        f"{number:,} {word}"
+        for number, word in ((run.errors, "failed"), (run.refused, "refused"), (run.degraded, "degraded"))
+        if number
+    ]
+    cost = usd(run.cost_usd)
+    share = f"of {usd(run.budget_usd)} budget" if run.budget_usd is not None else ""
+    doubts = [
+        f"{number:,} {word}" for number, word in ((run.unpriced, "unpriced"), (run.estimated, "estimated")) if number
+    ]
+    tokens = f"{_number(run.input_tokens)} in, {_number(run.output_tokens)} out"
+    rows = [("calls", count(run.calls, "call"), ", ".join(troubles))]
+    if run.calls or run.refused or run.budget_usd is not None:
+        rows.append(("cost", cost, ", ".join(part for part in (share, *doubts) if part)))
+    if run.calls:
+        rows.append(("tokens", tokens, ""))
+        rows.append(("latency", f"{seconds(run.p50_seconds)} median", f"{seconds(run.p95_seconds)} p95"))
+    if run.models:
+        rows.append(("model", ", ".join(run.models), ""))
+    return rows
+
+
+def _number(value: int | None) -> str:
+    return "not known" if value is None else f"{value:,}"
+
+
+def _header(run: RunSummary) -> str:
+    mark, word = _MARKS[run.status]
+    took = f" in {seconds(run.seconds)}" if run.seconds is not None else ""
+    simulated = '<span class="prodkit-tag">simulated provider</span>' if run.simulated else ""
+    return (
+        f'<header><strong>{escape(run.name)}</strong><span><span aria-hidden="true">{mark}</span> {word}'
+        f'<span class="prodkit-quiet">{took}</span></span>{simulated}{_link(run)}</header>'
+    )
+
+
+def _link(run: RunSummary) -> str:
+    if run.url.startswith(("http://", "https://")):
+        href = escape(run.url, quote=True)
+        return f'<a href="{href}" target="_blank" rel="noopener noreferrer">Open in MLflow</a>'
+    return f"<code>{escape(run.url)}</code>" if run.url else ""
+
+
+def _table(run: RunSummary) -> str:
+    figures = _figures(run)
+    heads = "".join(f'<th scope="col">{escape(label)}</th>' for label, _, _ in figures)
+    cells = "".join(
+        f"<td>{escape(value)}" + (f"<br><small>{escape(note)}</small>" if note else "") + _bar(label, run) + "</td>"
+        for label, value, note in figures
+    )
+    return f'<table class="prodkit-figures"><thead><tr>{heads}</tr></thead><tbody><tr>{cells}</tr></tbody></table>'
+
+
+def _bar(label: str, run: RunSummary) -> str:
+    if label != "cost" or not run.budget_usd:
+        return ""
+    share = min(float(run.cost_usd / run.budget_usd), 1.0)
+    said = f"{share:.0%} of the budget spent"
+    return f'<br><progress aria-label="{said}" title="{said}" max="1" value="{share:.4f}">{said}</progress>'
+
+
+def _data_lines(run: RunSummary) -> list[str]:
+    lines = []
+    for dataset in run.datasets:
+        rows = f"{dataset.rows:,} rows" if dataset.rows is not None else "rows not known"
+        checked = f", checked by {dataset.contract}" if dataset.contract else ", no contract"
+        failed = f", {count(dataset.rows_failed, 'row')} broke it" if dataset.rows_failed else ""
+        lines.append(f"{dataset.name}: {rows} {dataset.context}, id {dataset.digest[:12]}{checked}{failed}")
+    if run.rows_quarantined:
+        lines.append(f"{count(run.rows_quarantined, 'row')} set aside before the first call")
+    return lines
+
+
+def _finding_line(finding: Finding) -> str:
+    column = finding.column or "whole table"
+    return f"{column}: {finding.what} ({finding.count:,} of {finding.checked:,}, {finding.rule})"
+
+
+def _data(run: RunSummary) -> str:
+    lines = _data_lines(run)
+    if not lines and not run.findings:
+        return ""
+    listed = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul aria-label="data">{listed}</ul>{_findings(run)}'
+
+
+def _findings(run: RunSummary) -> str:
+    if not run.findings:
+        return ""
+    rows = "".join(_finding_row(finding) for finding in run.findings[:_MOST_FINDINGS])
+    heads = "".join(f'<th scope="col">{word}</th>' for word in ("column", "what is wrong", "rows", "severity", "rule"))
+    left = len(run.findings) - _MOST_FINDINGS
+    more = f"<p>and {left} more, in the run's validation report</p>" if left > 0 else ""
+    title = f"{count(len(run.findings), 'rule')} of the data contract broken"
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<details><summary>{title}</summary>{table}{more}</details>"
+
+
+def _finding_row(finding: Finding) -> str:
+    cells = (
+        escape(finding.column or "whole table"),
+        escape(finding.what),
+        f"{finding.count:,} of {finding.checked:,}",
+        escape(finding.severity),
+        f"<code>{escape(finding.rule)}</code>",
+    )
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _notices(run: RunSummary) -> str:
+    if not run.notices:
+        return ""
+    items = "".join(f"<li>{escape(notice)}</li>" for notice in run.notices)
+    return f'<ul role="status">{items}</ul>'
+
+
+def _tone(run: RunSummary) -> str:
+    if run.status in {Status.ERROR, Status.REFUSED, Status.ABORTED}:
+        return " prodkit-bad"
+    return " prodkit-warn" if run.findings or run.unpriced or run.errors or run.degraded or run.refused else ""

@@ -1,0 +1,99 @@
+"""`%%prodkit` above a cell and `%prodkit` on a line. Loading registers them; nothing else of a notebook changes."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+
+from prodkit.errors import ConfigError
+from prodkit.notebook.cells import CellRuns
+from prodkit.notebook.header import MAGIC, OPENER, parse, rewrite, synopsis
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+_ATTRIBUTE = "_prodkit_magics"
+_HELP = f"""Capture a cell: its calls, prompts, data and cost, as one MLflow run with a card below the cell.
+
+    %%prodkit --name classify --budget 0.50 --input tickets
+    answers = [ask(text) for text in tickets["body"]]
+
+The comment `#| prodkit: name=classify budget=0.50 input=tickets` does the same and leaves the cell plain Python for
+editors. So does `with prodkit.run("classify", budget="0.50"):`.
+
+Options:
+{synopsis()}
+
+Defaults come from the cell, then `%config ProdkitMagics`, then PRODKIT_ variables, then [tool.prodkit] in
+pyproject.toml.
+"""
+
+
+@magics_class
+class ProdkitMagics(Magics):
+    """The magics of one shell."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self.runs = CellRuns(shell)
+
+    @no_var_expand
+    @line_magic(OPENER)
+    def open_cell(self, line: str) -> None:
+        """What a header is rewritten into: opens the cell's run."""
+        self.runs.open(parse(line))
+
+    @no_var_expand
+    @cell_magic(MAGIC)
+    def run_cell(self, line: str, cell: str) -> object:
+        """See `_HELP`; reached only where the header could not be rewritten: another cell magic is below it."""
+        tree = self.shell.compile.ast_parse(self.shell.transform_cell(cell))
+        if any(isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith) for node in ast.walk(tree)):
+            what = "The cell awaits, and its prodkit line could not be rewritten."
+            raise ConfigError("notebook.await", what, fix="load the extension in an earlier cell: `%load_ext prodkit`")
+        self.runs.open(parse(f"%%{MAGIC} {line}"))
+        return self._execute(tree)
+
+    def _execute(self, tree: ast.Module) -> object:
+        """Run a cell's tree in the user's namespace; the value of a last expression is what the magic returns."""
+        body = tree.body
+        last = body[-1] if body and isinstance(body[-1], ast.Expr) else None
+        tree.body = body[:-1] if last is not None else body
+        name = self.shell.compile.cache(self.runs.code)
+        exec(compile(tree, name, "exec"), self.shell.user_ns)  # noqa: S102  the user's own cell
+        if last is None:
+            return None
+        return eval(compile(ast.Expression(last.value), name, "eval"), self.shell.user_ns)  # noqa: S307
+
+
+ProdkitMagics.run_cell.__doc__ = _HELP
+
+
+def load(shell: InteractiveShell) -> ProdkitMagics:
+    """`%load_ext prodkit`. Loading twice changes nothing."""
+    loaded = getattr(shell, _ATTRIBUTE, None)
+    if loaded is not None:
+        return loaded
+    magics = ProdkitMagics(shell)
+    shell.register_magics(magics)
+    shell.input_transformers_cleanup.append(rewrite)
+    shell.events.register("pre_run_cell", magics.runs.began)
+    shell.events.register("post_run_cell", magics.runs.ended)
+    setattr(shell, _ATTRIBUTE, magics)
+    return magics
+
+
+def unload(shell: InteractiveShell) -> None:
+    """`%unload_ext prodkit`: the shell is as it was before."""
+    magics = getattr(shell, _ATTRIBUTE, None)
+    if magics is None:
+        return
+    shell.input_transformers_cleanup.remove(rewrite)
+    shell.events.unregister("pre_run_cell", magics.runs.began)
+    shell.events.unregister("post_run_cell", magics.runs.ended)
+    manager: Any = shell.magics_manager
+    manager.magics["line"].pop(OPENER, None)
+    manager.magics["cell"].pop(MAGIC, None)
+    delattr(shell, _ATTRIBUTE)
