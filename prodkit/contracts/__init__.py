@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prodkit.contracts.checking import validate
     from prodkit.contracts.contract import Contract
+    from prodkit.contracts.inference import infer
     from prodkit.contracts.validation import Validation
 
-__all__ = ["Contract", "Validation", "validate"]
+__all__ = ["Contract", "Validation", "infer", "validate"]
 
-_HOMES = {"Contract": "contract", "Validation": "validation", "validate": "checking"}
+_HOMES = {"Contract": "contract", "infer": "inference", "Validation": "validation", "validate": "checking"}
 
 
 def __getattr__(name: str) -> object:

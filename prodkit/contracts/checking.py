@@ -78,7 +78,7 @@ def _columns_beside(frame: Frame, contract: Contract, where: dict[str, str]) -> 
     outcomes = [
         Outcome(Rule(column.name, "present"), whole="the column isn't there", count=frame.rows)
         for column in contract.columns
-        if column.name not in where
+        if column.name not in where and not column.optional
     ]
     known = set(where.values())
     severity: Literal["error", "warning"] = "error" if contract.closed else "warning"

@@ -49,7 +49,7 @@ def _column(column: Column) -> Any:
         dtype=None,
         checks=[_check(rule, column.logical_type) for rule in own if rule.kind != "required"],
         nullable=not column.required,
-        required=column.required,
+        required=not column.optional,
         coerce=False,
         name=column.name,
     )

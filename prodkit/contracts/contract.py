@@ -29,7 +29,6 @@ class Contract:
         table_rules: rules over several columns or the whole frame.
         document: the whole file as the standard's model, with everything that isn't a rule.
         source: the file that it came from, as errors name it.
-        evidence: for a drafted contract, what each rule rests on (rule id to sentence).
     """
 
     name: str
@@ -38,7 +37,6 @@ class Contract:
     table_rules: tuple[Rule, ...]
     document: OpenDataContractStandard
     source: str = ""
-    evidence: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def load(cls, path: str | Path, *, table: str = "") -> Contract:
@@ -100,13 +98,10 @@ class Contract:
         return adopt(schema, name=name)
 
     def to_yaml(self) -> str:
-        """The contract as ODCS YAML, with the evidence of a drafted rule as a comment behind it."""
-        data = self.document.model_dump(exclude_none=True, by_alias=True, mode="json")
+        """The contract as ODCS YAML. What a drafted rule rests on is the custom property `evidence` of its column."""
+        data = _ordered(self.document.model_dump(exclude_none=True, by_alias=True, mode="json"))
         text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
-        if not self.evidence:
-            return text
-        lines = "".join(f"#   {rule}: {why}\n" for rule, why in self.evidence)
-        return f"# Drafted by prodkit. Each rule rests on:\n{lines}{text}"
+        return text
 
     def to_pandera(self) -> Any:
         """The contract as a pandera `DataFrameSchema` for pandas; it never coerces."""
@@ -155,6 +150,24 @@ class Contract:
     def _custom(self, name: str) -> Any:
         entries = [*(self.table.customProperties or []), *(self.document.customProperties or [])]
         return next((entry.value for entry in entries if entry.property == name), None)
+
+
+_FIRST = (
+    *("apiVersion", "kind", "id", "name", "businessName", "version", "status", "domain", "type", "engine", "metric"),
+    *("logicalType", "physicalType", "description", "team", "primaryKey", "primaryKeyPosition", "required", "unique"),
+    *("classification", "tags", "logicalTypeOptions", "arguments", "implementation"),
+)
+_LAST = ("schema", "properties", "items", "quality", "customProperties")
+
+
+def _ordered(value: Any) -> Any:
+    """Keys in the order in which a person reads a contract: what it is, what it promises, what that rests on."""
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ranks = {key: place for place, key in enumerate(_FIRST)} | {key: 1000 + place for place, key in enumerate(_LAST)}
+    return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: ranks.get(key, 500))}
 
 
 def _choose(names: list[str], wanted: str, source: str) -> int:

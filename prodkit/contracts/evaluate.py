@@ -78,7 +78,7 @@ def locate(frame: Frame, contract: Contract) -> dict[str, str]:
         name = next((name for name in (column.name, column.physical_name) if name in frame.positions), None)
         if name is not None:
             found[column.name] = name
-        elif column.required:
+        elif column.required and not column.optional:
             absent.append(column.name)
     if absent:
         raise _missing_columns(frame, contract, absent, set(found.values()))

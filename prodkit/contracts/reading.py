@@ -108,6 +108,8 @@ class Reader:
             classification=classification,
             pii=_is_pii(prop),
             physical_name=prop.physicalName or "",
+            optional=bool(_custom_property(prop, "optional")),
+            evidence=_evidence(prop),
             fields=fields,
         )
 
@@ -309,6 +311,15 @@ def _flags(options: dict[str, Any], kind: str, path: str) -> list[Rule]:
     if options.get("uniqueItems"):
         rules.append(Rule(path, "uniqueItems"))
     return rules + [Rule(f"{path}.{name}", "required") for name in options.get("required", [])]
+
+
+def _custom_property(prop: SchemaProperty, name: str) -> Any:
+    return next((entry.value for entry in prop.customProperties or [] if entry.property == name), None)
+
+
+def _evidence(prop: SchemaProperty) -> tuple[tuple[str, str], ...]:
+    said = _custom_property(prop, "evidence")
+    return tuple((str(rule), str(why)) for rule, why in said.items()) if isinstance(said, dict) else ()
 
 
 def _is_pii(prop: SchemaProperty) -> bool:

@@ -118,4 +118,6 @@ class Column:
     classification: str = ""
     pii: bool = False
     physical_name: str = ""
+    optional: bool = False  # the data may lack the column altogether
+    evidence: tuple[tuple[str, str], ...] = ()  # what a drafted rule rests on
     fields: tuple[Column, ...] = ()  # of an object; an array has one called `[]`. Their rules are among `rules`
