@@ -53,7 +53,8 @@ class Attribution:
         """Folders don't, and neither do files that were written and removed again."""
         if "://" in access.source:
             return True
-        return not os.path.isdir(access.source) if access.context == "input" else os.path.exists(access.source)  # noqa: PTH110, PTH112
+        path = Path(access.source)
+        return not path.is_dir() and (access.context == "input" or path.exists())
 
     def _source_of(self, access: Access) -> str:
         return next((name for name, _, pattern in self._sources if pattern.fullmatch(access.source)), "")
@@ -62,14 +63,14 @@ class Attribution:
         spec = self._project.manifest.data_sources.get(name)
         first = group[0]
         digests = sorted((one.source, self._digest(one)) for one in group)
-        digest = digests[0][1] if len(group) == 1 else _together(digests)
+        identity = digests[0][1] if len(group) == 1 else _together(digests)
         rows = [one.rows for one in group]
         attributes = {"attributed": "yes" if spec else "no"} | ({"files": str(len(group))} if len(group) > 1 else {})
         return DatasetRecord(
             name=name if spec else self._short_name(name),
             source=_location(self._project, spec) if spec else name,
-            digest=digest,
-            fingerprint=digest if digest.startswith("pf1:") else "",
+            digest=f"{identity[:36]}",
+            fingerprint=identity if identity.startswith("pf1:") else "",
             context=context,
             kind=spec.kind if spec else _kind(first),
             rows=sum(row for row in rows if row is not None) if None not in rows else None,
@@ -81,12 +82,13 @@ class Attribution:
     def _short_name(self, source: str) -> str:
         """The path below the project, else the last parts of path or URL."""
         root = str(self._project.root) + os.sep
+        source = source.removeprefix("sqlite://")
         if source.startswith(root):
             return source.removeprefix(root)
         if "://" in source:
             parts = urlsplit(source)
             return f"{parts.netloc}{parts.path}{'#' + parts.fragment if parts.fragment else ''}".lstrip("/")[-500:]
-        return os.sep.join(source.rsplit(os.sep, 2)[-2:])
+        return "/".join(Path(source).parts[-2:])
 
     def _digest(self, access: Access) -> str:
         """The id of a file's bytes, or of what can be known without reading it."""
@@ -103,12 +105,12 @@ class Attribution:
 
     def _file_digest(self, path: Path, key: tuple[str, float, int]) -> str:
         from prodkit.errors import DataError
-        from prodkit.fingerprint import fingerprint_file, short
+        from prodkit.fingerprint import fingerprint_file
 
         if self._fingerprint and key[2] <= _FINGERPRINT_UP_TO:
             try:
                 with muted():
-                    return short(fingerprint_file(path))
+                    return fingerprint_file(path)
             except DataError:
                 pass
         return "st1:" + hashlib.sha256(repr(key).encode()).hexdigest()[:32]

@@ -19,7 +19,9 @@ _MODEL_HOSTS = re.compile(
     r"groq\.com|together\.xyz|fireworks\.ai|deepseek\.com|perplexity\.ai|x\.ai|openrouter\.ai|replicate\.com)$|"
     r"^(?:bedrock-runtime\.|aiplatform\.|[a-z0-9\-]+-aiplatform\.)"
 )
-_MLFLOW = re.compile(r"/(?:api|ajax-api)/\d\.\d/(?:preview/)?mlflow|/v1/traces$|/(?:health|version)$|/mlflow-artifacts/")
+_MLFLOW = re.compile(
+    r"/(?:api|ajax-api)/\d\.\d/(?:preview/)?mlflow|/v1/traces$|/(?:health|version)$|/mlflow-artifacts/"
+)
 _OURS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PRODKIT_SIMULATED_URL", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL")
 
 

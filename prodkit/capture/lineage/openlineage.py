@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prodkit.records import DatasetRecord
 
-PRODUCER = "https://pypi.org/project/prodkit"
+PRODUCER = "urn:prodkit"
 _SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACETS = "https://openlineage.io/spec/facets"
 _EVENTS = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
@@ -57,7 +57,11 @@ def run_event(
 def _dataset(record: DatasetRecord, own_facets: str) -> dict[str, Any]:
     namespace, name = _names(record.source)
     facets: dict[str, Any] = {
-        "dataSource": _facet("1-0-1/DatasourceDatasetFacet", name=namespace, uri=record.source),
+        "dataSource": _facet(
+            "1-0-1/DatasourceDatasetFacet",
+            name=namespace,
+            uri=record.source if "://" in record.source else f"file://{record.source}",
+        ),
         "version": _facet("1-0-1/DatasetVersionDatasetFacet", datasetVersion=record.fingerprint or record.digest),
     }
     if record.columns:

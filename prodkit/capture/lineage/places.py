@@ -9,7 +9,7 @@ import sysconfig
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/share/", "/usr/lib/", "/run/", "/var/lib/", "/lib/")
 _NO_DATA = (
@@ -17,19 +17,32 @@ _NO_DATA = (
     *(".ttf", ".otf", ".afm", ".woff", ".woff2", ".mplstyle", "matplotlibrc", ".mo"),
     *("-journal", "-wal", "-shm", ".lock", ".pid", ".sock", ".pem", ".crt", "prodkit.yaml"),
 )
-_STATE = (f"{os.sep}.prodkit{os.sep}", f"{os.sep}mlruns{os.sep}", f"{os.sep}.git{os.sep}", f"{os.sep}__pycache__{os.sep}")
+_STATE = (
+    f"{os.sep}.prodkit{os.sep}",
+    f"{os.sep}mlruns{os.sep}",
+    f"{os.sep}.git{os.sep}",
+    f"{os.sep}__pycache__{os.sep}",
+)
 _HOME = (".cache", ".config", ".ipython", ".jupyter", ".local/share/jupyter", ".local/lib", ".matplotlib", ".conda")
-_SECRET_PARTS = ("@", "?", "#")
+_WEB = ("http", "https")
 
 
 @cache
 def _prefixes() -> tuple[str, ...]:
     """Folders of the interpreter, its libraries and caches."""
-    libraries = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages(), sys.base_prefix + "/lib"}
+    libraries = {
+        *sysconfig.get_paths().values(),
+        *site.getsitepackages(),
+        site.getusersitepackages(),
+        sys.base_prefix + "/lib",
+    }
     package = Path(__file__).resolve().parents[2]
     templates = package.parent / "templates"
     home = [str(Path.home() / name) for name in _HOME]
-    caches = [os.environ.get(name, "") for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "HF_HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")]
+    caches = [
+        os.environ.get(name, "")
+        for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "HF_HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")
+    ]
     folders = {*libraries, *home, *caches, str(package), str(templates)} - {"", sys.prefix, sys.base_prefix}
     return (*_SYSTEM, *(folder.rstrip(os.sep) + os.sep for folder in sorted(folders) if folder != "/"))
 
@@ -67,4 +80,5 @@ def _plain_url(url: str) -> str:
     if parts.scheme in {"file", "local"}:
         return os.path.abspath(parts.path)  # noqa: PTH100
     host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme.lower(), host.lower() if parts.scheme.startswith("http") else host, parts.path, "", ""))
+    scheme = parts.scheme.lower()
+    return f"{scheme}://{host.lower() if scheme in _WEB else host}{parts.path}"

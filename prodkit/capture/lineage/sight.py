@@ -117,10 +117,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     handler = _HANDLERS.get(event)
     if handler is None:
         return
-    try:
+    with contextlib.suppress(Exception):  # a missed read is less than a broken one
         handler(arguments)
-    except Exception:  # noqa: S110  a missed read is less than a broken one
-        pass
 
 
 def _on_open(arguments: tuple[Any, ...]) -> None:
@@ -156,15 +154,8 @@ def _on_url(arguments: tuple[Any, ...]) -> None:
     http.see_request(arguments[3] or ("POST" if arguments[1] else "GET"), str(arguments[0]))
 
 
-def _on_sqlite(arguments: tuple[Any, ...]) -> None:
-    from prodkit.capture.lineage import databases
-
-    databases.trace_sqlite(arguments[0])
-
-
 _HANDLERS: dict[str, Callable[[tuple[Any, ...]], None]] = {
     "open": _on_open,
     "os.rename": _on_rename,
     "urllib.Request": _on_url,
-    "sqlite3.connect/handle": _on_sqlite,
 }

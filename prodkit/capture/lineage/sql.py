@@ -9,17 +9,25 @@ _NOISE = re.compile(r"--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _NAME = r"(?:[\w$]+|\"[^\"]+\"|`[^`]+`|\[[^\]]+\])"
 _TABLE = rf"{_NAME}(?:\s*\.\s*{_NAME}){{0,3}}"
-_CTE = re.compile(rf"(?:\bwith\s+(?:recursive\s+)?|,\s*)({_NAME})\s*(?:\([^()]*\)\s*)?as\s+(?:not\s+)?(?:materialized\s+)?\(", re.IGNORECASE)
+_CTE = re.compile(
+    rf"(?:\bwith\s+(?:recursive\s+)?|,\s*)({_NAME})\s*(?:\([^()]*\)\s*)?as\s+(?:not\s+)?(?:materialized\s+)?\(",
+    re.IGNORECASE,
+)
 _WRITE = re.compile(
     rf"\b(?:insert\s+(?:or\s+\w+\s+|ignore\s+|overwrite\s+)?into|replace\s+into|merge\s+into|delete\s+from|truncate(?:\s+table)?|"
     rf"update(?:\s+only)?|create\s+(?:or\s+replace\s+)?(?:temp\w*\s+|unlogged\s+)?(?:table|(?:materialized\s+)?view)(?:\s+if\s+not\s+exists)?|"
     rf"alter\s+table|into)\s+({_TABLE})",
     re.IGNORECASE,
 )
-_FROM = re.compile(rf"\b(?:from|join|using)\s+(?:only\s+|lateral\s+)?({_TABLE})(?!\s*\()((?:\s*(?:as\s+)?{_NAME})?(?:\s*,\s*{_TABLE}(?!\s*\()(?:\s+(?:as\s+)?{_NAME})?)*)", re.IGNORECASE)
+_FROM = re.compile(
+    rf"\b(?:from|join|using)\s+(?:only\s+|lateral\s+)?({_TABLE})(?!\s*\()((?:\s*(?:as\s+)?{_NAME})?(?:\s*,\s*{_TABLE}(?!\s*\()(?:\s+(?:as\s+)?{_NAME})?)*)",
+    re.IGNORECASE,
+)
 _COPY = re.compile(rf"\bcopy\s+({_TABLE})\s*(?:\([^)]*\)\s*)?(from|to)\b", re.IGNORECASE)
 _FUNCTION_FROM = re.compile(r"\b(?:extract|trim|substring|overlay|position)\s*\([^()]*\)", re.IGNORECASE)
-_NO_TABLE = frozenset({"select", "values", "unnest", "lateral", "set", "where", "dual", "generate_series", "table", "only", "pragma"})
+_NO_TABLE = frozenset(
+    {"select", "values", "unnest", "lateral", "set", "where", "dual", "generate_series", "table", "only", "pragma"}
+)
 _LONGEST = 100_000
 
 
