@@ -235,9 +235,8 @@ class Course(Generic[R]):
 
             self._retrying = tenacity.Retrying(
                 stop=tenacity.stop_after_attempt(self.policy.attempts),
-                wait=tenacity.wait_exponential_jitter(
-                    self.policy.wait_initial, self.policy.wait_max, jitter=self.policy.wait_initial
-                ),
+                wait=tenacity.wait_exponential(multiplier=self.policy.wait_initial, max=self.policy.wait_max)
+                + tenacity.wait_random(0, self.policy.wait_initial),
             )
         return self._retrying
 
@@ -249,7 +248,7 @@ class Course(Generic[R]):
         return state
 
     def _own_wait(self) -> float:
-        return self._tenacity().wait(self._tenacity_state())
+        return min(self.policy.wait_max, self._tenacity().wait(self._tenacity_state()))
 
     def _stopped(self) -> bool:
         return bool(self._tenacity().stop(self._tenacity_state()))
