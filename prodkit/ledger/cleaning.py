@@ -25,6 +25,7 @@ _IDENTITY = ("user.id", "mlflow.trace.user", "mlflow.user")
 _REQUEST_ID = "mlflow.traceRequestId"
 _TRACE_ID = re.compile(r'"?tr-[0-9a-f]{32}"?')
 _MAX_DEPTH = 200
+_SHORT, _MOST_KNOWN = 200, 4096
 
 
 class Cleaner(Protocol):
@@ -40,18 +41,26 @@ class Cleaning:
     Args:
         redactor: the rule.
         pseudonym: a stand-in for a user's id that the redactor had to change (an e-mail address).
+        known: short texts that were found clean before (names, roles, models); shared between records.
     """
 
-    def __init__(self, redactor: Cleaner, pseudonym: Callable[[str], str]) -> None:
+    def __init__(
+        self, redactor: Cleaner, pseudonym: Callable[[str], str], known: dict[str, None] | None = None
+    ) -> None:
         self._redactor = redactor
         self._pseudonym = pseudonym
+        self._known = {} if known is None else known
         self.counts: Counter[str] = Counter()
 
     def value(self, value: Any) -> Any:
         """A JSON-able, cleaned copy of any value."""
+        return self._clean(plain(value))
+
+    def _clean(self, value: Any) -> Any:
         try:
-            cleaned = self._redactor.clean(plain(value))
-            self.counts.update(cleaned.counts)
+            cleaned = self._redactor.clean(value)
+            for name, count in cleaned.counts.items():
+                self.counts[name] += count
         except Exception:
             self.counts["withheld"] += 1
             return WITHHELD
@@ -59,12 +68,31 @@ class Cleaning:
 
     def text(self, text: str) -> str:
         """A cleaned text."""
-        return str(self.value(text)) if text else ""
+        if not text or text in self._known:
+            return text
+        cleaned = str(self.value(text))
+        if cleaned == text:
+            self._remember(text)
+        return cleaned
 
     def mapping(self, mapping: Mapping[str, Any]) -> dict[str, Any]:
         """A cleaned mapping; empty when it can't be cleaned."""
-        cleaned = self.value(dict(mapping)) if mapping else {}
+        if not mapping:
+            return {}
+        copy = plain(mapping)
+        mark = json.dumps(copy)
+        if mark in self._known:
+            return dict(copy)
+        cleaned = self._clean(copy)
+        if cleaned == copy:
+            self._remember(mark)
         return cleaned if isinstance(cleaned, dict) else {"withheld": WITHHELD}
+
+    def _remember(self, text: str) -> None:
+        if len(text) <= _SHORT:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[text] = None
 
     def texts(self, mapping: Mapping[str, Any]) -> dict[str, str]:
         """A cleaned mapping of texts, for tags and parameters."""
@@ -142,8 +170,18 @@ class Cleaning:
     def _attribute(self, value: Any) -> Any:
         if not isinstance(value, str):
             return self.value(value)
+        if value in self._known:
+            return value
         is_json, opened = _opened(value)
-        return json.dumps(self.value(opened)) if is_json else self.text(value)
+        if not is_json:
+            return self.text(value)
+        if not value.isascii() or "\\u" in value:  # only then can it hold what `plain` would mend
+            opened = plain(opened)
+        cleaned = self._clean(opened)
+        text = json.dumps(cleaned)
+        if text == value:
+            self._remember(value)
+        return text
 
     def _event(self, event: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -176,6 +214,8 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 def _valid(text: str) -> str:
     """Without lone surrogates and NUL, which databases refuse."""
+    if text.isascii():
+        return text.replace("\x00", "\ufffd") if "\x00" in text else text
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

@@ -15,10 +15,25 @@ if TYPE_CHECKING:
 
 _SQLITE = "sqlite:///"
 _SEPARATOR = "|"
+_VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+_known: dict[tuple[object, ...], str] = {}  # asked for on every record
 
 
 def current_destination(project: Project) -> str:
     """The destination as the environment says it now. It holds no password."""
+    seen = (*map(os.environ.get, _VARIABLES), project.root, Path.cwd() if _relative() else None)
+    if seen not in _known:
+        _known.clear()
+        _known[seen] = _destination(project)
+    return _known[seen]
+
+
+def _relative() -> bool:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return uri.startswith(_SQLITE) and not uri.startswith(_SQLITE + "/")
+
+
+def _destination(project: Project) -> str:
     experiment = os.environ.get("MLFLOW_EXPERIMENT_ID", "")
     return f"{public_uri(tracking_uri(project))}{_SEPARATOR}{'#' + experiment if experiment else project.experiment}"
 

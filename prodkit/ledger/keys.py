@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
-_COMPRESS_FROM = 2048
+_COMPRESS_FROM = 4096
+_MOST_REMEMBERED = 10_000
 _PLAIN, _ZLIB = b"\x00", b"\x01"
 _NOBODY = "-"
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
@@ -42,9 +44,11 @@ class Keyring:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._database = os.path.join(folder, "keys.db")  # noqa: PTH118  looked at on every record
         self._lock = threading.Lock()
-        self._by_subject: dict[str, tuple[str, bytes]] = {}
-        self._by_id: dict[str, bytes] = {}
+        self._by_subject: dict[str, tuple[str, AESGCM]] = {}
+        self._by_id: dict[str, AESGCM] = {}
+        self._pseudonyms: dict[str, str] = {}
         self._seen = -1
 
     @cached_property
@@ -63,7 +67,12 @@ class Keyring:
         """A stable stand-in for a user's id that can't be reversed without the project's key."""
         if not subject:
             return ""
-        return "u-" + hmac.digest(self._pseudonym_key, subject.encode("utf-8", "replace"), "sha256").hex()[:24]
+        if subject not in self._pseudonyms:
+            if len(self._pseudonyms) >= _MOST_REMEMBERED:
+                self._pseudonyms.clear()
+            digest = hmac.digest(self._pseudonym_key, subject.encode("utf-8", "replace"), "sha256")
+            self._pseudonyms[subject] = "u-" + digest.hex()[:24]
+        return self._pseudonyms[subject]
 
     @property
     def signing_key(self) -> Ed25519PrivateKey:
@@ -79,30 +88,27 @@ class Keyring:
         Returns:
             The ids of the keys, outermost last, and the ciphertext in base64.
         """
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         data = _dumps(value).encode("ascii")
         data = _ZLIB + zlib.compress(data, 1) if len(data) > _COMPRESS_FROM else _PLAIN + data
         ids = []
         for subject in sorted(set(subjects)) or [""]:
-            key_id, key = self._current(self.pseudonym(subject) or _NOBODY)
+            key_id, cipher = self._current(self.pseudonym(subject) or _NOBODY)
             nonce = os.urandom(_NONCE)
-            data = nonce + AESGCM(key).encrypt(nonce, data, key_id.encode("ascii"))
+            data = nonce + cipher.encrypt(nonce, data, key_id.encode("ascii"))
             ids.append(key_id)
         return tuple(ids), base64.b64encode(data).decode("ascii")
 
     def open(self, ids: tuple[str, ...], sealed: str) -> Any:
         """Decrypt what `seal` made; None when a key was erased or the bytes were changed."""
         from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         data = base64.b64decode(sealed)
         for key_id in reversed(ids):
-            key = self._named(key_id)
-            if key is None:
+            cipher = self._named(key_id)
+            if cipher is None:
                 return None
             try:
-                data = AESGCM(key).decrypt(data[:_NONCE], data[_NONCE:], key_id.encode("ascii"))
+                data = cipher.decrypt(data[:_NONCE], data[_NONCE:], key_id.encode("ascii"))
             except InvalidTag:
                 return None
         return json.loads(zlib.decompress(data[1:]) if data[:1] == _ZLIB else data[1:])
@@ -125,14 +131,14 @@ class Keyring:
             row = database.execute("SELECT erased FROM keys WHERE id = ?", (key_id,)).fetchone()
         return bool(row and row[0])
 
-    def _current(self, subject: str) -> tuple[str, bytes]:
+    def _current(self, subject: str) -> tuple[str, AESGCM]:
         with self._lock:
             self._refresh()
             if subject not in self._by_subject:
                 self._by_subject[subject] = self._make(subject)
             return self._by_subject[subject]
 
-    def _named(self, key_id: str) -> bytes | None:
+    def _named(self, key_id: str) -> AESGCM | None:
         with self._lock:
             self._refresh()
             if key_id not in self._by_id:
@@ -148,7 +154,7 @@ class Keyring:
     def _refresh(self) -> None:
         """Forget what we remember when another process has changed the keys: an erasure holds everywhere at once."""
         try:
-            stat = os.stat(self._folder / "keys.db")  # noqa: PTH116  on every record: pathlib costs twice as much
+            stat = os.stat(self._database)  # noqa: PTH116
         except FileNotFoundError:
             return
         if stat.st_mtime_ns != self._seen:
@@ -156,7 +162,7 @@ class Keyring:
             self._by_subject.clear()
             self._by_id.clear()
 
-    def _make(self, subject: str) -> tuple[str, bytes]:
+    def _make(self, subject: str) -> tuple[str, AESGCM]:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         with closing(self._connect()) as database, database:
@@ -172,14 +178,15 @@ class Keyring:
                 "INSERT INTO keys (id, subject, wrapped, created, erased) VALUES (?, ?, ?, ?, '')",
                 (key_id, subject, wrapped, now().isoformat()),
             )
-            return key_id, key
+            return key_id, AESGCM(key)
 
-    def _unwrap(self, key_id: str, wrapped: bytes) -> bytes:
+    def _unwrap(self, key_id: str, wrapped: bytes) -> AESGCM:
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         try:
-            return AESGCM(self.derive("wrap")).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.encode("ascii"))
+            key = AESGCM(self.derive("wrap")).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.encode("ascii"))
+            return AESGCM(key)
         except InvalidTag:
             raise ConfigError(
                 "ledger.wrong-key",

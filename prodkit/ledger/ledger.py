@@ -70,6 +70,7 @@ class Ledger:
         self._helper = Helper(project.root, self.places)
         self._direct = Direct(project, self.places, self._shipments)
         self._said = ""
+        self._clean: dict[str, None] = {}
 
     @classmethod
     def open(
@@ -302,7 +303,7 @@ class Ledger:
         return rule
 
     def _cleaning(self) -> Cleaning:
-        return Cleaning(self._rule, self.keyring.pseudonym)
+        return Cleaning(self._rule, self.keyring.pseudonym, self._clean)
 
     def _destination_event(self) -> dict[str, Any]:
         self._destination = current_destination(self.project)

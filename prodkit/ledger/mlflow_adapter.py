@@ -1,11 +1,13 @@
 """The one place that knows MLflow: its clients, its error codes, and the internals that make shipping fast.
 
 Written against MLflow 3.17. What isn't public API is used here only, and `tests/ledger/test_mlflow_contract.py` says
-which of it broke. Addresses are always given explicitly, so that the user's own `mlflow.set_tracking_uri` is never touched.
+which of it broke. Addresses are always given explicitly, so that the user's own `mlflow.set_tracking_uri` is never
+touched.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prodkit.ledger.locks import locked
+from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.reach import public_uri
 
 if TYPE_CHECKING:
@@ -130,7 +133,7 @@ class Mlflow:
 
         return MlflowClient(self.uri, registry_uri=self.uri)
 
-    def _store(self) -> Any:
+    def _tracing(self) -> Any:
         from mlflow.tracing.client import TracingClient
 
         return TracingClient(self.uri)
@@ -178,13 +181,18 @@ class Mlflow:
             self._client().set_terminated(run_id, status, ended_ms)
 
     def log_traces(self, traces: Sequence[OutgoingTrace]) -> None:
-        """Write many traces with one bulk call and link them. Repeating changes nothing."""
+        """Write many traces at once and link them. Repeating changes nothing."""
         from mlflow.entities import Span
 
+        traces = [_within_limits(trace) for trace in traces]
         with _told():
-            spans = [Span.from_dict(span) for trace in traces for span in _with_labels(trace)]
-            self._store().log_spans(self.experiment_id, spans)
-            self._link(traces)
+            store = self._tracing().store
+            written = insert_traces(store, self.experiment_id, traces)
+            rest = [trace for trace in traces if trace.trace_id not in written]
+            if rest:
+                spans = [Span.from_dict(span) for trace in rest for span in _with_labels(trace)]
+                store.log_spans(self.experiment_id, spans)
+                self._link(rest)
 
     def _link(self, traces: Sequence[OutgoingTrace]) -> None:
         from mlflow.entities.model_registry import PromptVersion
@@ -196,7 +204,7 @@ class Mlflow:
                 by_run.setdefault(trace.run_id, []).append(trace.trace_id)
             if trace.prompts:
                 versions = [PromptVersion(name, version, template="") for name, version in trace.prompts]
-                self._store().store.link_prompts_to_trace(trace.trace_id, versions)
+                self._tracing().store.link_prompts_to_trace(trace.trace_id, versions)
         for run_id, ids in by_run.items():
             for begin in range(0, len(ids), _LINKS_PER_CALL):
                 client.link_traces_to_run(ids[begin : begin + _LINKS_PER_CALL], run_id)
@@ -293,7 +301,7 @@ class Mlflow:
     def reviews(self, trace_id: str) -> list[str]:
         """What people have said of a trace: `name: value (who)`."""
         with _told():
-            assessments = self._store().get_trace_info(trace_id).assessments
+            assessments = self._tracing().get_trace_info(trace_id).assessments
         return [
             f"{item.name}: {item.value} ({item.source.source_id})"
             for item in assessments
@@ -335,22 +343,30 @@ def _schema(dataset: DatasetRecord) -> str | None:
     return json.dumps({"mlflow_colspec": columns})
 
 
+def _within_limits(trace: OutgoingTrace) -> OutgoingTrace:
+    return dataclasses.replace(
+        trace,
+        tags={_key(key): value[:_TRACE_TAG] for key, value in trace.tags.items()},
+        metadata={_key(key): value[:_NAME] for key, value in trace.metadata.items()},
+    )
+
+
 def _with_labels(trace: OutgoingTrace) -> Iterator[dict[str, Any]]:
-    """The spans; the root carries the trace's tags, user and session in the form that the bulk call understands."""
+    """The spans; the root carries the trace's tags, user and session in the form that `log_spans` understands."""
     for span in trace.spans:
         if span["parent_span_id"]:
             yield span
             continue
-        labels = {
-            f"{_TRACE_TAG_PREFIX}{_key(key)}": json.dumps(value[:_TRACE_TAG]) for key, value in trace.tags.items()
-        }
+        # this way MLflow takes no metadata of ours; what it doesn't own becomes a tag
+        own = {key: value for key, value in trace.metadata.items() if not key.startswith("mlflow.")}
+        labels = {f"{_TRACE_TAG_PREFIX}{key}": json.dumps(value) for key, value in {**own, **trace.tags}.items()}
         labels.setdefault(f"{_TRACE_TAG_PREFIX}mlflow.traceName", json.dumps(span["name"][:_NAME]))
         if trace.prompts:
             linked = [{"name": name, "version": str(version)} for name, version in trace.prompts]
             labels[f"{_TRACE_TAG_PREFIX}mlflow.linkedPrompts"] = json.dumps(json.dumps(linked))
         for key, attribute in (("mlflow.trace.user", "user.id"), ("mlflow.trace.session", "session.id")):
             if trace.metadata.get(key):
-                labels[attribute] = json.dumps(trace.metadata[key][:_NAME])
+                labels[attribute] = json.dumps(trace.metadata[key])
         yield {**span, "attributes": {**labels, **span["attributes"]}}
 
 

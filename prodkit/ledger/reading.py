@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from prodkit.ledger.chain import Entry, decode, intact
 from prodkit.ledger.segments import Segment, by_stream, last_entry, read_lines
-from prodkit.ledger.shipments import Cursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from prodkit.ledger.shipments import Cursor
 
 CHUNK_LINES = 400
 CHUNK_BYTES = 8 << 20

@@ -49,15 +49,12 @@ def lock_path(folder: Path, stream: str) -> Path:
 
 def list_segments(folder: Path) -> list[Segment]:
     """All segments, by stream and number."""
-    found = []
     try:
         names = os.listdir(folder)  # noqa: PTH208  iterdir would build a Path for every lock file too
     except FileNotFoundError:
         return []
-    for name in names:
-        if match := _NAME.fullmatch(name):
-            found.append(Segment(match["stream"], int(match["number"]), folder / name))
-    return sorted(found)
+    matches = [match for name in names if (match := _NAME.fullmatch(name))]
+    return sorted(Segment(match["stream"], int(match["number"]), folder / match.string) for match in matches)
 
 
 def by_stream(folder: Path) -> dict[str, list[Segment]]:

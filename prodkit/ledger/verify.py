@@ -13,8 +13,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
 from prodkit.ledger import chain
-from prodkit.ledger.segments import Segment, by_stream, lock_path
 from prodkit.ledger.locks import is_locked
+from prodkit.ledger.segments import Segment, by_stream, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
