@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from prodkit.notebook.always import name_of
 from prodkit.notebook.displays import Card, Trouble
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from prodkit.capture import OpenRun
+    from prodkit.records import RunSummary
 
 
 @dataclass
@@ -32,6 +34,8 @@ class CellRuns:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._cells: list[_Cell] = []
+        self.history: list[RunSummary] = []  # of the runs that are over
+        self.last_error: BaseException | None = None
 
     def began(self, info: ExecutionInfo) -> None:
         """`pre_run_cell`: a cell begins."""
@@ -68,15 +72,16 @@ class CellRuns:
         return self._cells[-1].code if self._cells else ""
 
     @property
-    def busy(self) -> bool:
-        """Whether the running cell has opened a run."""
-        return bool(self._cells and self._cells[-1].runs)
+    def default_name(self) -> str:
+        """A name for the running cell's run when nobody gave one."""
+        return name_of(self.code, self._shell.execution_count)
 
     def ended(self, result: ExecutionResult) -> None:
         """`post_run_cell`: close what the cell has opened, and show its card below the cell's other outputs."""
         if not self._cells:
             return
         error = result.error_before_exec or result.error_in_exec
+        self.last_error = error or self.last_error
         for run in reversed(self._cells.pop().runs):
             self._close(run, error)
 
@@ -84,7 +89,9 @@ class CellRuns:
         from prodkit.capture import close_run
 
         try:
-            display(Card(close_run(run, error)))
+            summary = close_run(run, error)
+            self.history.append(summary)
+            display(Card(summary))
         except Exception as problem:  # a card must not take the cell's own outputs away
             display(Trouble("The run could not be closed properly.", problem))
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING
 
+from prodkit.notebook.tables import bundle, card
 from prodkit.records import Status
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from prodkit.records import Finding, RunSummary
 
 _MARKS = {
@@ -21,27 +21,7 @@ _MARKS = {
     Status.RUNNING: ("…", "running"),
 }
 _MOST_FINDINGS = 12
-
-# colours come from the editor's own theme; without a theme (nbconvert, GitHub) the browser's system colours hold
-STYLE = """<style>
-.prodkit-card{color:inherit;background:transparent;
-border:1px solid var(--jp-border-color2,var(--vscode-panel-border,GrayText));border-left:4px solid var(--pk-tone);border-radius:4px;padding:10px 14px;margin:6px 0;max-width:62em;
-font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.45;--pk-tone:#2e7d32}
-.prodkit-card.prodkit-bad{--pk-tone:#c62828}.prodkit-card.prodkit-warn{--pk-tone:#b26a00}
-.prodkit-card header{display:flex;flex-wrap:wrap;gap:4px 12px;align-items:baseline;margin-bottom:6px}
-.prodkit-card header strong{font-size:15px}.prodkit-card .prodkit-quiet{opacity:.75}
-.prodkit-card .prodkit-tag{border:1px solid currentColor;border-radius:9px;padding:0 8px;font-size:12px}
-.prodkit-card header a,.prodkit-card header code{margin-left:auto}
-.prodkit-card a{color:var(--jp-content-link-color,var(--vscode-textLink-foreground,LinkText))}
-.prodkit-card table{border-collapse:collapse;margin:4px 0;color:inherit;background:transparent;border:0}
-.prodkit-card th,.prodkit-card td{text-align:left!important;padding:2px 22px 2px 0!important;vertical-align:top;
-background:transparent!important;color:inherit;border:0;font-weight:normal;max-width:none!important}
-.prodkit-card th{opacity:.75;font-size:12px}.prodkit-card td{font-variant-numeric:tabular-nums}
-.prodkit-card .prodkit-figures td{font-size:15px}.prodkit-card .prodkit-figures small{font-size:12px;opacity:.75}
-.prodkit-card progress{width:9em;height:8px;vertical-align:middle;accent-color:var(--pk-tone)}
-.prodkit-card ul{margin:4px 0;padding-left:1.3em}.prodkit-card details{margin:4px 0}
-.prodkit-card summary{cursor:pointer}
-</style>"""
+_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +31,7 @@ class Card:
     summary: RunSummary
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
-        return {"text/html": self.to_html(), "text/plain": self.to_text()}
+        return bundle(self.to_html(), self.to_text())
 
     def __repr__(self) -> str:
         """The plain form."""
@@ -75,9 +55,7 @@ class Card:
         """The card as a fragment of HTML that stands alone."""
         run = self.summary
         parts = [_header(run), _table(run), _data(run), _notices(run)]
-        tone = _tone(run)
-        label = escape(f"prodkit run {run.name}", quote=True)
-        return f'{STYLE}<section class="prodkit-card{tone}" aria-label="{label}">{"".join(parts)}</section>'
+        return card("".join(parts), label=f"prodkit run {run.name}", tone=_tone(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +67,8 @@ class Trouble:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
         text = f"{self.what} {self.error}"
-        html = f'{STYLE}<section class="prodkit-card prodkit-bad" role="alert"><pre>{escape(text)}</pre></section>'
-        return {"text/html": html, "text/plain": text}
+        html = card(f'<pre role="alert">{escape(text)}</pre>', label="prodkit problem", tone="bad")
+        return bundle(html, text)
 
 
 def usd(amount: Decimal | None) -> str:
@@ -99,7 +77,7 @@ def usd(amount: Decimal | None) -> str:
         return "not known"
     if amount == 0:
         return "$0"
-    if abs(amount) >= 1:
+    if abs(amount) >= 1 or amount == amount.quantize(_CENT):
         return f"${amount:,.2f}"
     digits = max(4, 3 - amount.adjusted())
     return f"${amount:.{digits}f}"
@@ -190,10 +168,9 @@ def _data_lines(run: RunSummary) -> list[str]:
     for dataset in run.datasets:
         rows = f"{dataset.rows:,} rows" if dataset.rows is not None else "rows not known"
         checked = f", checked by {dataset.contract}" if dataset.contract else ", no contract"
-        failed = f", {count(dataset.rows_failed, 'row')} broke it" if dataset.rows_failed else ""
+        fate = "set aside" if run.rows_quarantined else "broke it"
+        failed = f", {count(dataset.rows_failed, 'row')} {fate}" if dataset.rows_failed else ""
         lines.append(f"{dataset.name}: {rows} {dataset.context}, id {dataset.digest[:12]}{checked}{failed}")
-    if run.rows_quarantined:
-        lines.append(f"{count(run.rows_quarantined, 'row')} set aside before the first call")
     return lines
 
 
@@ -242,5 +219,5 @@ def _notices(run: RunSummary) -> str:
 
 def _tone(run: RunSummary) -> str:
     if run.status in {Status.ERROR, Status.REFUSED, Status.ABORTED}:
-        return " prodkit-bad"
-    return " prodkit-warn" if run.findings or run.unpriced or run.errors or run.degraded or run.refused else ""
+        return "bad"
+    return "warn" if run.findings or run.unpriced or run.errors or run.degraded or run.refused else "good"

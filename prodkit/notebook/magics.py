@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 
 from prodkit.errors import ConfigError
 from prodkit.notebook.cells import CellRuns
+from prodkit.notebook.commands import Commands
 from prodkit.notebook.header import MAGIC, OPENER, parse, rewrite, synopsis
 
 if TYPE_CHECKING:
@@ -38,12 +39,19 @@ class ProdkitMagics(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self.runs = CellRuns(shell)
+        self.commands = Commands(shell, self.runs)
 
     @no_var_expand
     @line_magic(OPENER)
     def open_cell(self, line: str) -> None:
         """What a header is rewritten into: opens the cell's run."""
         self.runs.open(parse(line))
+
+    @no_var_expand
+    @line_magic(MAGIC)
+    def command(self, line: str) -> object:
+        """One of prodkit's line commands; `%prodkit` alone lists them."""
+        return self.commands.call(line)
 
     @no_var_expand
     @cell_magic(MAGIC)
@@ -94,6 +102,8 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("pre_run_cell", magics.runs.began)
     shell.events.unregister("post_run_cell", magics.runs.ended)
     manager: Any = shell.magics_manager
+    magics.commands.close()
     manager.magics["line"].pop(OPENER, None)
+    manager.magics["line"].pop(MAGIC, None)
     manager.magics["cell"].pop(MAGIC, None)
     delattr(shell, _ATTRIBUTE)
