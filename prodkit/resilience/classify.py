@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -52,6 +53,7 @@ _NAMES: tuple[tuple[FailureClass, frozenset[str]], ...] = (
     (K.TIMEOUT, frozenset(_SLOW)),
     (K.UNAVAILABLE, frozenset({*_BROKEN, "TransportError", "gaierror"})),
 )
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _NEVER = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 _CODES = {402: K.QUOTA, 429: K.RATE_LIMITED, 408: K.UNAVAILABLE, 409: K.UNAVAILABLE, 425: K.UNAVAILABLE}
 _FIRST_ERROR, _FIRST_OUTAGE = 400, 500
@@ -93,6 +95,8 @@ def _by_code(codes: set[str]) -> Failure | None:
 
 def _by_name(error: BaseException) -> Failure:
     for link in _causes(error):
+        if isinstance(link, OSError) and link.errno in _NO_ROUTE:
+            return Failure(K.UNAVAILABLE, type(link).__name__, billed=False)
         names = {kind.__name__ for kind in type(link).__mro__}
         for kind, known in _NAMES:
             # an SDK's connection error says more in what caused it

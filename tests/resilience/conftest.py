@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from prodkit.resilience import Call, Policy, Target, arun_call, arun_stream, inspect_chunk, run_call, run_stream, validator
+from prodkit.resilience import (
+    Call,
+    Policy,
+    Target,
+    arun_call,
+    arun_stream,
+    inspect_chunk,
+    run_call,
+    run_stream,
+    validator,
+)
 from prodkit.testing import Fault, FaultServer, VirtualClock
 
 if TYPE_CHECKING:

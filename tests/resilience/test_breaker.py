@@ -134,7 +134,9 @@ def test_next_process_knows_that_a_target_is_down(tmp_path):
     first = Breaker("t", SMALL, clock=clock, shared=SqliteState(tmp_path / "b.db", wall=clock.wall))
     for _ in range(MINIMUM):
         first.failure(first.enter())
-    others = [Breaker("t", SMALL, clock=clock, shared=SqliteState(tmp_path / "b.db", wall=clock.wall)) for _ in range(5)]
+    others = [
+        Breaker("t", SMALL, clock=clock, shared=SqliteState(tmp_path / "b.db", wall=clock.wall)) for _ in range(5)
+    ]
     assert [other.enter() for other in others] == [None] * 5
     clock.advance(PAUSE + 1)
     tickets = [breaker.enter() for breaker in (first, *others)]

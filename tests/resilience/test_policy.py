@@ -36,8 +36,10 @@ WRONG = {
     "twice": (MODELS + "resilience:\n  fallback:\n    - a\n    - a", "resilience.loop", 9),
     "itself": ("models:\n  - name: a\n    provider: openai\n    fallbacks: [a]", "resilience.loop", 4),
     "loop": (
-        "models:\n  - {name: a, provider: openai, fallbacks: [b]}\n  - {name: b, provider: openai, fallbacks: [c]}\n"
-        "  - name: c\n    provider: openai\n    fallbacks: [a]",
+        (
+            "models:\n  - {name: a, provider: openai, fallbacks: [b]}\n  - {name: b, provider: openai, fallbacks: [c]}\n"
+            "  - name: c\n    provider: openai\n    fallbacks: [a]"
+        ),
         "resilience.loop",
         6,
     ),

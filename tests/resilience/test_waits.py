@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import errno
 import json
 
 import pytest
@@ -49,7 +50,7 @@ def test_retry_after_survives_any_text(said, sent):
     assert seconds is None or 0 <= seconds < float("inf")
 
 
-class Said(Exception):
+class SaidError(Exception):
     """An exception with the attributes that the SDKs give theirs."""
 
     def __init__(self, **attributes) -> None:
@@ -58,23 +59,33 @@ class Said(Exception):
 
 
 CLASSES = {
-    "503": (Said(status_code=503), "unavailable"),
-    "status in the response": (Said(response=Said(status_code=502, headers={})), "unavailable"),
-    "requests' response": (Said(response=Said(status_code=429, headers={"retry-after": "2"})), "rate-limited"),
-    "402": (Said(status_code=402), "quota"),
-    "quota by code": (Said(status_code=429, code="insufficient_quota"), "quota"),
-    "quota in the body": (Said(status_code=429, body={"error": {"type": "insufficient_quota"}}), "quota"),
-    "quota in a text": (Said(status_code=429, body=json.dumps({"error": {"code": "insufficient_quota"}})), "quota"),
-    "filter by code": (Said(status_code=400, body={"code": "content_filter"}), "filtered"),
+    "503": (SaidError(status_code=503), "unavailable"),
+    "status in the response": (SaidError(response=SaidError(status_code=502, headers={})), "unavailable"),
+    "requests' response": (
+        SaidError(response=SaidError(status_code=429, headers={"retry-after": "2"})),
+        "rate-limited",
+    ),
+    "402": (SaidError(status_code=402), "quota"),
+    "quota by code": (SaidError(status_code=429, code="insufficient_quota"), "quota"),
+    "quota in the body": (SaidError(status_code=429, body={"error": {"type": "insufficient_quota"}}), "quota"),
+    "quota in a text": (
+        SaidError(status_code=429, body=json.dumps({"error": {"code": "insufficient_quota"}})),
+        "quota",
+    ),
+    "filter by code": (SaidError(status_code=400, body={"code": "content_filter"}), "filtered"),
     "azure's filter": (
-        Said(status_code=400, body={"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
+        SaidError(status_code=400, body={"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
         "filtered",
     ),
-    "401": (Said(status_code=401), "refused"),
-    "418": (Said(status_code=418), "refused"),
-    "overload inside a stream": (Said(body={"type": "error", "error": {"type": "overloaded_error"}}), "unavailable"),
+    "401": (SaidError(status_code=401), "refused"),
+    "418": (SaidError(status_code=418), "refused"),
+    "overload inside a stream": (
+        SaidError(body={"type": "error", "error": {"type": "overloaded_error"}}),
+        "unavailable",
+    ),
     "timeout": (TimeoutError(), "timeout"),
     "reset": (ConnectionResetError(), "unavailable"),
+    "no route": (OSError(errno.ENETUNREACH, "unreachable"), "unavailable"),
     "json": (json.JSONDecodeError("x", "", 0), "bad-answer"),
     "cancelled": (asyncio.CancelledError(), "never"),
     "interrupt": (KeyboardInterrupt(), "never"),
@@ -92,13 +103,13 @@ def test_exceptions_are_known_by_shape(error, expected):
 
 def test_wait_is_part_of_the_failure():
     """What a provider asks us to wait reaches the policy."""
-    assert classify(Said(status_code=429, response=Said(headers={"retry-after": "2"}))).retry_after == 2.0
+    assert classify(SaidError(status_code=429, response=SaidError(headers={"retry-after": "2"}))).retry_after == 2.0
 
 
 def test_unsent_requests_cost_nothing():
     """An attempt that never reached the provider is known to be free; a timeout isn't."""
     assert classify(ConnectionRefusedError()).billed is False
-    assert classify(Said(status_code=503)).billed is False
+    assert classify(SaidError(status_code=503)).billed is False
     assert classify(TimeoutError()).billed is None
 
 
