@@ -7,22 +7,26 @@ import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import autolog, payload
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.pricing import price
-from prodkit.records import Attempt, CallRecord, Cost, Status, Usage, new_id, now
+from prodkit.records import CallRecord, Cost, Status, Usage, new_id, now
+from prodkit.resilience.call import STALE, STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from decimal import Decimal
 
     from prodkit.capture.admission import Admission
     from prodkit.capture.context import Stamp
     from prodkit.capture.runs import OpenRun
     from prodkit.capture.streams import Heard
+    from prodkit.records import Attempt
+    from prodkit.resilience import Target
 
+_MAY_BE_BILLED = "a failed attempt may have been billed, and nobody knows how much"
 _LEFT = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 _calls: dict[str, Call] = {}  # by span id, from a call's beginning until its trace is given out
 _lock = threading.Lock()
@@ -57,7 +61,14 @@ class Call:
         self.span: Any = None
         self.owns_span = False
         self.reader: Callable[[], Any] | None = None  # a weak reference to who reads along with a stream
+        self.target: Target | None = None  # where the latest attempt went
+        self._asked = self.model
+        self._failed_cost: Decimal | None = Decimal(0)
         self._over = threading.Lock()
+
+    @property
+    def _first_attempted(self) -> str:
+        return self.attempts[0].target if self.attempts else ""
 
     @property
     def done(self) -> bool:
@@ -78,14 +89,27 @@ class Call:
             with _lock:
                 _calls[self.span.span_id] = self
 
-    def first_token(self, seconds: float) -> None:
-        """The first chunk of a stream has come, so many seconds after the stream was opened."""
-        self.first_token_seconds = seconds
+    def first_content(self, clock: float) -> None:
+        """The first content of a stream has come, by the clock of `time.perf_counter`."""
+        if self.first_token_seconds is None:
+            self.first_token_seconds = clock - self._clock
+
+    def attempted(self, attempt: Attempt) -> None:
+        """One attempt has ended."""
+        self.attempts = (*self.attempts, attempt)
+
+    def served(self, by: str, *, degraded: bool, failed_cost: Decimal | None) -> None:
+        """Somebody has answered."""
+        self.served_by, self.degraded, self._failed_cost = by, degraded, failed_cost
+        if self.target is not None and self.target.key == by:
+            self.provider, self.model = self.target.provider or self.provider, self.target.model
+        elif degraded:  # a stale answer or the static reply: no model has computed it
+            self.model = by
 
     def answered(self, answer: Any) -> None:
         """The whole answer has come."""
         self.response = answer
-        self.simulated = payload.is_simulated(answer)
+        self.simulated = self.simulated or payload.is_simulated(answer)
         self.end(Status.OK, payload.usage(answer), answer)
 
     def unread(self) -> None:
@@ -95,7 +119,10 @@ class Call:
     def stream_ended(self, heard: Heard, error: BaseException | None, *, complete: bool) -> None:
         """A stream is over. What the reader left before its end is counted by us and labelled as estimated."""
         self.response = heard.answer()
-        self.simulated = heard.simulated
+        self.simulated = self.simulated or heard.simulated
+        if self.target is not None and not self.served_by:
+            degraded = bool(self._first_attempted) and self._first_attempted != self.target.key
+            self.served(self.target.key, degraded=degraded, failed_cost=Decimal(0))
         if error is not None:
             self.fail(error, heard)
             return
@@ -151,17 +178,27 @@ class Call:
     def _price(self, usage: Usage, status: Status) -> Cost:
         if status is Status.REFUSED:
             return Cost(usd=None, status="unpriced", reason="refused before it was sent")
+        if self.served_by in {STALE, STATIC}:
+            return self._with_failed(Cost(Decimal(0), "priced", "prodkit.yaml", self.started.date()))
         if usage.input_tokens is None and usage.output_tokens is None:
             return Cost(reason="the provider reported no tokens")
         cost = price(self.provider, self.model, usage, when=self.started, manifest=self.run.manifest)
-        if cost.status == "priced" and not self.known_host and not self.simulated and cost.source != "prodkit.yaml":
-            return replace(cost, status="estimated", reason=f"priced as {self.provider}; the host is not known")
-        return cost
+        if cost.status == "priced" and not self.known_host and not self.simulated:
+            cost = replace(cost, status="estimated", reason=f"priced as {self.provider}; the host is not known")
+        return self._with_failed(cost)
+
+    def _with_failed(self, cost: Cost) -> Cost:
+        """The cost with that of attempts whose answers weren't used."""
+        if self._failed_cost is None:
+            return replace(cost, status="estimated" if cost.usd is not None else "unpriced", reason=_MAY_BE_BILLED)
+        if cost.usd is None or not self._failed_cost:
+            return cost
+        return replace(
+            cost, usd=cost.usd + self._failed_cost, reason=f"${self._failed_cost} of it for answers not used"
+        )
 
     def _actual(self, error: BaseException | None) -> Decimal | None:
         """What the budget is charged; None leaves the reserve in place, because the provider may have billed it."""
-        from decimal import Decimal
-
         if self.cost.usd is not None:
             return self.cost.usd
         answered = getattr(error, "status_code", None) is not None
@@ -177,7 +214,8 @@ class Call:
             status=self.status,
             provider=self.provider,
             model=self.model,
-            parameters=payload.parameters(self.body),
+            parameters=payload.parameters(self.body)
+            | ({"asked_model": self._asked} if self.model != self._asked else {}),
             prompt=payload.prompt(self.body),
             response=payload.plain(self.response),
             usage=self.usage,

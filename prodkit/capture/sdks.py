@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SDKS = ("openai", "anthropic")
+SIMULATED = "PRODKIT_SIMULATED_URL"
 # path of a request that costs money -> type of its span
 PATHS = {
     "/chat/completions": "CHAT_MODEL",
@@ -118,6 +120,18 @@ def host_of(client: Any) -> str:
     return urlsplit(str(client.base_url)).hostname or ""
 
 
+def host_in(url: str) -> str:
+    """The host of an address."""
+    return urlsplit(url).hostname or ""
+
+
+def is_simulated(client: Any) -> bool:
+    """Whether a client talks to the simulated provider that this environment names."""
+    named = urlsplit(os.environ.get(SIMULATED, ""))
+    at = urlsplit(str(client.base_url))
+    return bool(named.hostname) and (named.hostname, named.port) == (at.hostname, at.port)
+
+
 def is_loopback(host: str) -> bool:
     """Whether the host is this machine."""
     try:
@@ -146,11 +160,41 @@ def parsed(result: Any) -> Any:
     return result.parse() if type(result).__name__ == "LegacyAPIResponse" else result
 
 
-def replace_iterator(stream: Any, make: Callable[[Any], Any]) -> Any:
-    """Put a reader of ours between a stream and its source; returns the reader."""
-    reader = make(stream._iterator)  # noqa: SLF001
+def iterator_of(stream: Any) -> Any:
+    """The source of a stream's chunks."""
+    return stream._iterator  # noqa: SLF001
+
+
+def replace_iterator(stream: Any, reader: Any) -> None:
+    """Let a stream's chunks come from a reader of ours."""
     stream._iterator = reader  # noqa: SLF001
-    return reader
+
+
+def empty_stream(client: Any, *, asynchronous: bool) -> Any:
+    """A stream without a response, for a last resort that no server has sent."""
+    module = importlib.import_module(f"{sdk_of(client)}._streaming")
+    kind = module.AsyncStream if asynchronous else module.Stream
+    stream = kind.__new__(kind)
+    stream.response = None
+    return stream
+
+
+def shortest_timeout(client: Any, options: Any, seconds: float | None) -> float | None:
+    """The shorter of the user's timeout and ours; None leaves the user's as it is."""
+    if seconds is None:
+        return None
+    given = options.timeout if isinstance(options.timeout, int | float) or hasattr(options.timeout, "read") else None
+    own = given if given is not None else client.timeout
+    own = own if isinstance(own, int | float) else getattr(own, "read", None)
+    return seconds if own is None else min(own, seconds)
+
+
+def static_answer(client: Any, body: dict[str, Any], text: str, *, stream: bool) -> Any:
+    """A text of ours in the form that the user's line expects; for a stream, its chunks."""
+    from prodkit.capture import replies
+
+    make = replies.anthropic if sdk_of(client) == "anthropic" else replies.openai
+    return make(str(body.get("model") or ""), text, stream=stream)
 
 
 def _stream_types() -> tuple[type, ...]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Listener(Protocol):
     """Who is told about a stream."""
 
-    def first_token(self, seconds: float) -> None:
-        """The first chunk has come."""
+    def first_content(self, clock: float) -> None:
+        """The first chunk has come, by the clock of `time.perf_counter`."""
 
     def stream_ended(self, heard: Heard, error: BaseException | None, *, complete: bool) -> None:
         """The stream is over: read to its end, broken by an error, or left by the reader."""
@@ -116,14 +116,13 @@ class _Reader:
     def __init__(self, source: Any, listener: Listener, *, hide_usage: bool) -> None:
         self._source, self._listener, self._hide_usage = source, listener, hide_usage
         self.heard = Heard()
-        self._begun = time.perf_counter()
         self._started = self._over = False
 
     def _hear(self, chunk: Any) -> bool:
         """Take a chunk; False when it is the one that we asked for and the reader didn't."""
         if not self._started:
             self._started = True
-            self._listener.first_token(time.perf_counter() - self._begun)
+            self._listener.first_content(time.perf_counter())
         self.heard.take(chunk)
         return not (self._hide_usage and not getattr(chunk, "choices", None) and getattr(chunk, "usage", None))
 
