@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
     from prodkit.manifest import Project
     from prodkit.ownership import Violation
@@ -19,15 +18,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("place", type=click.Path(path_type=Path, exists=True), default=Path())
 @click.option("--today", type=click.DateTime(["%Y-%m-%d"]), help="Check for this day.")
-def owners(place: Path, today: object) -> None:
+@click.option("--format", "other", metavar="NAME", help="Print it for backstage, datadog, codeowners or cyclonedx.")
+def owners(place: Path, today: datetime | None, other: str | None) -> None:
     """Show who answers for what, and check that somebody does."""
     from prodkit.manifest import find_project
     from prodkit.records import now
 
     project = find_project(place)
-    day = today.date() if today is not None else now().date()  # type: ignore[attr-defined]
+    violations = _violations(project, today.date() if today is not None else now().date())
+    if other is not None and not any(violation.blocks for violation in violations):
+        from prodkit.ownership import write_format
+
+        click.echo(write_format(project.manifest, other), nl=False)
+        return
     _show(project)
-    violations = _violations(project, day)
     for violation in violations:
         _print(violation)
     blocking = sum(violation.blocks for violation in violations)

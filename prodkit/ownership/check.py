@@ -1,7 +1,7 @@
 """Checks that somebody answers for everything, and says what to change where nobody does.
 
-A rule is a small function of a `Case` that yields violations; its name's code is what a waiver names. A rule is added by
-writing it and putting it in `RULES`.
+A rule is a small function of a `Case` that yields violations; their code is what a waiver names. A rule is added by
+writing it in rules.py and putting it in `RULES`.
 """
 
 from __future__ import annotations

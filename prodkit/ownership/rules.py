@@ -91,7 +91,7 @@ def somebody(case: Case) -> Iterator[Violation]:
             "nobody",
             "Nobody is accountable: owners.raci is empty.",
             ("owners", "raci"),
-            "add people and a RACI row for each activity (`default: {R: [ana], A: ana}` covers all), then `prodkit owners`",
+            "add people and a RACI row by activity (`default: {R: [ana], A: ana}` covers all), then `prodkit owners`",
         )
 
 
