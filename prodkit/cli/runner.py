@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
 @click.option("--params", "file", type=click.Path(path_type=Path), help="A YAML or JSON file of parameters; -p wins.")
 @click.option("--key", default="", help="Idempotency key: a run that succeeded under it isn't run again.")
+@click.option(
+    "--resume", is_flag=False, flag_value="last", default="", metavar="[RUN]", help="Go on where a failed run ended."
+)
 @click.option("--retries", type=click.IntRange(0, 10), help="Attempts after the first.  [default: the job's]")
 @click.option("--retry-wait", type=click.FloatRange(min=0.01), help="Seconds before the second attempt.")
 @click.option("--retry-dead-kernel", is_flag=True, help="Also try again when the kernel's process died.")
@@ -34,6 +37,7 @@ def run(
     pairs: tuple[str, ...],
     file: Path | None,
     key: str,
+    resume: str,
     retries: int | None,
     retry_wait: float | None,
     timeout: float | None,
@@ -56,6 +60,7 @@ def run(
         timeout=timeout,
         cell_timeout=cell_timeout,
         key=key,
+        resume=resume,
     )
     console = Console(stderr=True)
     with Progress(console, quiet=as_json) as progress:

@@ -11,6 +11,7 @@ from prodkit.errors import KernelDiedError, ProdkitError, TerminatedError, Trans
 from prodkit.jobs.attempts import AttemptResult
 from prodkit.jobs.ends import Failure, Outcome, by_exit_code
 from prodkit.jobs.parameters import as_code, as_json
+from prodkit.jobs.secret_values import as_line, is_reference, to_mask
 from prodkit.redaction import redact
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.events import OnEvent
     from prodkit.jobs.folder import JobFolder
+    from prodkit.jobs.kept import Kept
     from prodkit.jobs.publishing import Publisher
     from prodkit.jobs.record import End
     from prodkit.jobs.signals import StopRequest
@@ -42,6 +44,7 @@ class Attempter:
         publisher: the run's place in the ledger.
         deadline: a point of `time.monotonic()` for all attempts together.
         cell_timeout: seconds for one cell.
+        kept: declared outputs of cells, over attempts.
         stop: asks the attempt to end.
         on_event: told of each cell.
     """
@@ -57,13 +60,15 @@ class Attempter:
         publisher: Publisher,
         deadline: float,
         cell_timeout: float | None,
+        kept: Kept,
         stop: StopRequest,
         on_event: OnEvent,
     ) -> None:
         self._folder, self._project, self._values = folder, project, values
         self._run, self._place, self._publisher = run, place, publisher
         self._deadline, self._cell_timeout = deadline, cell_timeout
-        self._stop, self._on_event = stop, on_event
+        self._kept, self._stop, self._on_event = kept, stop, on_event
+        self._mask = to_mask(values)
 
     def run(self, number: int) -> AttemptResult:
         """Run attempt `number` and record it.
@@ -117,6 +122,8 @@ class Attempter:
                 env=environment,
                 cell_timeout=self._cell_timeout,
                 deadline=None if self._deadline == inf else self._deadline,
+                mask=self._mask,
+                checkpoints=self._kept,
                 stop=self._stop,
                 on_event=self._on_event,
                 on_end=ends.append,
@@ -150,7 +157,10 @@ def with_parameters(folder: JobFolder, values: dict[str, Any]) -> NotebookNode:
     nb = nbformat.read(folder.notebook, as_version=4)
     cells = [cell for cell in nb.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     position = next((n for n, cell in enumerate(cells, 1) if "parameters" in cell.metadata.get("tags", [])), 0)
-    source = "# Parameters of this run\n" + as_code(folder.schema, values)
+    secrets = {name: value for name, value in values.items() if is_reference(value)}
+    plain = {name: value for name, value in values.items() if name not in secrets}
+    lines = [as_code(folder.schema, plain), *(as_line(name, value) for name, value in secrets.items())]
+    source = "\n".join(["# Parameters of this run", *lines])
     injected = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
     nb.cells = [*cells[:position], *([injected] if values else []), *cells[position:]]
     nb.metadata["papermill"] = {

@@ -73,6 +73,8 @@ def run_attempts(
     waited = [0.0]
 
     def once() -> AttemptResult:
+        if done and stop.asked:
+            return done[-1]  # the request came while waiting
         number = len(done) + 1
         on_event(AttemptEvent("start", number, policy.limit))
         result = replace(attempt(number), waited=waited[0])

@@ -34,6 +34,9 @@ _TICK = 1.0
 class Checkpoints(Protocol):
     """Keeps the declared outputs of cells over attempts."""
 
+    def follow(self, nb: NotebookNode) -> None:
+        """Know the notebook before its cells run."""
+
     def restore_expression(self, cell: NotebookNode) -> str:
         """What to evaluate in the kernel to restore this cell's outputs; "" when it must run."""
 
@@ -140,6 +143,8 @@ class _Execution:
             self.saving.cancel()
 
     async def _one_by_one(self, began: float) -> End:
+        if self.options.checkpoints is not None:
+            self.options.checkpoints.follow(self.record.nb)
         runnable = {index for index, _ in code_cells(self.record.nb)}
         for index, cell in enumerate(self.record.nb.cells):
             if index not in runnable:
@@ -283,8 +288,7 @@ class _Execution:
         store = self.options.checkpoints
         expression = store.keep_expression(cell) if store else ""
         if expression:
-            said = await self._evaluate(expression)
-            cell.metadata.setdefault("prodkit", {})["kept"] = said
+            self.record.cell_kept(cell, await self._evaluate(expression))
 
     async def _evaluate(self, expression: str) -> str:
         try:

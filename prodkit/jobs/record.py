@@ -11,11 +11,13 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from nbformat.v4 import new_output
 from papermill.engines import NotebookExecutionManager
 from papermill.iorw import papermill_io
 
 from prodkit.jobs.ends import Failure, Outcome
 from prodkit.jobs.events import CellEvent
+from prodkit.jobs.kept import KEPT
 from prodkit.jobs.saving import Saver
 from prodkit.records import now
 
@@ -113,6 +115,15 @@ class Record(NotebookExecutionManager):
         cell.metadata.setdefault("prodkit", {})["restored"] = True
         self.save()
         self._tell("restored", cell, index, outcome=Outcome.OK)
+
+    def cell_kept(self, cell: NotebookNode, said: str) -> None:
+        """The cell's declared outputs were kept for later attempts, or why not."""
+        cell.metadata.setdefault("prodkit", {})["kept"] = said
+        if said != KEPT:
+            cell.outputs.append(new_output("stream", name="stderr", text=f"[prodkit] {said}\n"))
+        self.saver.changed(cell)
+        self.saver.finished(cell)
+        self.save()
 
     def finish(self, end: End) -> None:
         """Write the end down. Cells that never ran stay pending."""

@@ -16,9 +16,12 @@ from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.history import Entry, History
+from prodkit.jobs.kept import Kept
 from prodkit.jobs.parameters import as_json, check_parameters
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.report import write_record
+from prodkit.jobs.resuming import find_resumable
+from prodkit.jobs.secret_values import to_mask
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start
 from prodkit.manifest import find_project
@@ -42,6 +45,7 @@ class RunOptions:
     retry_dead_kernel: bool = False
     timeout: float | None = None  # for the job with all its attempts
     cell_timeout: float | None = None
+    resume: str = ""  # a run's id, or "last": go on where it ended; see `prodkit.jobs.kept`
     key: str = ""  # a run that succeeded under the same key isn't run again
     parent: str = ""  # the run that this one is an item of
     exclusive: bool = True  # refuse while another run of this job goes on
@@ -98,13 +102,15 @@ def run_job(
 
     Raises:
         ParameterError: the parameters are wrong; nothing was run.
-        ConfigError: the folder, the manifest or the ownership is wrong, or the kill switch is on; nothing was run.
+        ConfigError: the folder, the manifest, the ownership or a secret is wrong, the kill switch is on, or there is
+            nothing to resume; nothing was run.
         TransientError: another run of this job goes on (`jobs.locked`).
     """
     folder = JobFolder.load(Path(job))
     project = project or find_project(folder.project_root())
     notices = check_start(project)
     values = check_parameters(folder.schema, params or {})
+    to_mask(values)  # a secret that isn't there is told before anything starts
     history = History(project.state / "jobs" / "history.db")
     place = project.state / "jobs" / folder.name
     lock = locked(place / "lock", f"The job `{folder.name}`") if options.exclusive else nullcontext()
@@ -152,6 +158,8 @@ class _Run:
         self.run = new_id("job")
         self.place = place / self.run
         self.params = as_json(folder.schema, values)
+        earlier = find_resumable(history, folder.name, options.resume, self.params) if options.resume else None
+        self.kept = Kept(self.place / "kept", place / earlier.run / "kept" if earlier else None)
         how = folder.index.execution
         self.deadline = time.monotonic() + (options.timeout or how.timeout or inf)
         self.policy = Policy(
@@ -190,6 +198,8 @@ class _Run:
             raise
         finally:
             self.history.end(self.run, outcome)
+            if outcome is Outcome.OK:
+                self.kept.clear()
             self._publish(publisher, outcome, attempts, time.monotonic() - began)
         return self._result(attempts, outcome, time.monotonic() - began, publisher)
 
@@ -203,6 +213,7 @@ class _Run:
             publisher=publisher,
             deadline=self.deadline,
             cell_timeout=self.options.cell_timeout or self.folder.index.execution.cell_timeout,
+            kept=self.kept,
             stop=stop,
             on_event=on_event,
         )

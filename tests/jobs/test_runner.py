@@ -76,24 +76,11 @@ def test_a_transient_error_gets_a_fresh_kernel(
     assert parent["status"] is Status.OK
 
 
-@pytest.mark.parametrize(
-    ("error", "exit_code"),
-    [
-        ("ValueError('no')", 1),
-        ("__import__('prodkit.errors', fromlist=['x']).DataError('a.b', 'bad rows')", 65),
-        ("__import__('prodkit.errors', fromlist=['x']).BudgetError('a.b', 'spent')", 65),
-        ("__import__('prodkit.errors', fromlist=['x']).ConfigError('a.b', 'no key')", 78),
-        ("__import__('prodkit.errors', fromlist=['x']).TransientError('a.b', 'down')", 75),
-    ],
-)
-def test_the_exit_code_tells_the_end(
-    error: str, exit_code: int, make_job: Callable[..., Path], run_here: Callable[..., Any]
-) -> None:
-    """Each kind of error ends with its exit code, and only a transient one is tried again."""
-    job = make_job(FLAKY.format(failures=9, error=error), retries=1, retry_wait=0.01)
-    result = run_here(job)
-    assert result.exit_code == exit_code
-    assert len(result.attempts) == (2 if exit_code == 75 else 1)
+def test_bad_data_is_not_tried_again(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+    """Data that breaks its contract ends the job with 65 after one attempt, however many are allowed."""
+    error = "__import__('prodkit.errors', fromlist=['x']).DataError('a.b', 'bad rows')"
+    result = run_here(make_job(FLAKY.format(failures=9, error=error), retries=3))
+    assert (result.exit_code, len(result.attempts), result.attempts[0].error_class) == (65, 1, "DataError")
 
 
 def test_the_kernel_knows_its_run(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
@@ -182,3 +169,48 @@ def test_a_kernel_that_is_not_there(make_job: Callable[..., Path], run_here: Cal
     assert caught.value.code == "jobs.no-kernel"
     (entry,) = History(job.parents[1] / ".prodkit" / "jobs" / "history.db").entries()
     assert entry.outcome is Outcome.MISCONFIGURED
+
+
+def test_a_resumed_run_pays_once(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+    """A resumed run gets the declared outputs of the failed run's cells back instead of running them again."""
+    job = make_job(
+        "from pathlib import Path\npaid = Path('paid.txt')",
+        ("labels = {'a': n}\npaid.open('a').write('call ')", ["outputs=labels"]),
+        "if not Path('fixed').exists(): raise ValueError('crash')\nprint(labels, paid.read_text())",
+        parameters={"n": ("int", 1)},
+    )
+    assert run_here(job, {"n": 5}).exit_code == 1
+    (job.parents[1] / "notebooks" / "fixed").touch()
+    with pytest.raises(ConfigError, match="nothing-to-resume"):
+        run_here(job, {"n": 6}, resume="last")
+    resumed = run_here(job, {"n": 5}, resume="last")
+    assert resumed.exit_code == 0
+    assert outputs(resumed.output) == "{'a': 5} call \n"
+    assert not list(job.parents[1].rglob("kept"))  # nothing is kept of a run that succeeded
+
+
+def test_an_output_that_is_not_there_is_said(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+    """A cell that doesn't set what it declares runs on, and says that nothing was kept."""
+    result = run_here(make_job(("x = 1", ["outputs=labels"])))
+    assert result.exit_code == 0
+    assert outputs(result.output) == "[prodkit] not kept: the cell sets no labels\n"
+
+
+def test_a_secret_is_never_written(
+    make_job: Callable[..., Path],
+    run_here: Callable[..., Any],
+    remembering_ledger: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A secret arrives in the kernel; notebook, record, history and ledger hold only its reference, outputs a mask."""
+    job = make_job("print(token[::-1])\nprint('token is ' + token)", parameters={"token": ("str", "")})
+    with pytest.raises(ConfigError, match=r"jobs\.secret"):
+        run_here(job, {"token": "secret:env:SAMPLE_TOKEN"})
+    monkeypatch.setenv("SAMPLE_TOKEN", "hush-hush-1")
+    result = run_here(job, {"token": "secret:env:SAMPLE_TOKEN"})
+    assert outputs(result.output) == "1-hsuh-hsuh\ntoken is [secret]\n"
+    kept = [path.read_bytes() for path in job.parents[1].rglob("*") if path.is_file()]
+    kept += [content for run in remembering_ledger.runs.values() for content in run["files"].values()]
+    assert not [content for content in kept if b"hush-hush-1" in content]
+    (run,) = remembering_ledger.of_kind("job")
+    assert run["spec"].params == {"token": "secret:env:SAMPLE_TOKEN"}

@@ -1,0 +1,52 @@
+"""Finds the run that `--resume` means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prodkit.errors import ConfigError, ParameterError
+from prodkit.jobs.ends import Outcome
+
+if TYPE_CHECKING:
+    from prodkit.jobs.history import Entry, History
+
+LAST = "last"
+_LOOK_BACK = 200
+_OVER = frozenset({Outcome.OK, Outcome.RUNNING})
+
+
+def find_resumable(history: History, job: str, which: str, params: dict[str, Any]) -> Entry:
+    """The run to go on with.
+
+    Args:
+        history: what ran.
+        job: the job's name.
+        which: the end of a run's id, or `last`: the latest run with these parameters that didn't succeed.
+        params: this run's parameters as JSON values.
+
+    Raises:
+        ConfigError: `jobs.nothing-to-resume`.
+        ParameterError: `jobs.resume-params`: the run had other parameters.
+    """
+    entries = history.entries(job, limit=_LOOK_BACK)
+    open_ = [entry for entry in entries if entry.outcome not in _OVER]
+    if which == LAST:
+        open_ = [entry for entry in open_ if entry.params == params]
+    else:
+        open_ = [entry for entry in open_ if entry.run.endswith(which)]
+    if not open_:
+        raise ConfigError(
+            "jobs.nothing-to-resume",
+            "There is no run that could be resumed"
+            + (" with these parameters." if which == LAST else f" with the id `{which}`."),
+            fix=f"`prodkit runs {job}` shows what ran; without --resume the job starts anew",
+        )
+    if open_[0].params != params:
+        names = sorted(name for name in params if params[name] != open_[0].params.get(name))
+        raise ParameterError(
+            "jobs.resume-params",
+            f"The run to resume had other values of {', '.join(names)}.",
+            where=open_[0].run,
+            fix="give the same parameters, or start anew without --resume",
+        )
+    return open_[0]
