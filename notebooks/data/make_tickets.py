@@ -164,7 +164,7 @@ def _ticket(rng: random.Random, ticket_id: str, day: datetime, layout: Layout) -
 
 
 def _body(rng: random.Random, label: str, slots: dict[str, str]) -> str:
-    said = rng.choice(texts.CROSSED[label] if rng.random() < 0.1 else texts.PLAIN[label])
+    said = rng.choice(texts.CROSSED[label] if rng.random() < 0.08 else texts.PLAIN[label])
     parts = [rng.choice(texts.OPENINGS), said]
     if rng.random() < 0.25:
         parts.append(rng.choice(texts.PLAIN[label]))

@@ -12,6 +12,7 @@ from prodkit.records import Status
 
 if TYPE_CHECKING:
     from prodkit.records import Finding, RunSummary
+    from prodkit.sources import ReadReport
 
 _MARKS = {
     Status.OK: ("✓", "finished"),
@@ -21,6 +22,7 @@ _MARKS = {
     Status.RUNNING: ("…", "running"),
 }
 _MOST_FINDINGS = 12
+_MOST_OPEN = 6
 _CENT = Decimal("0.01")
 
 
@@ -69,6 +71,23 @@ class Trouble:
         text = f"{self.what} {self.error}"
         html = card(f'<pre role="alert">{escape(text)}</pre>', label="prodkit problem", tone="bad")
         return bundle(html, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What `prodkit.read` took, skipped and could not understand; many problems are folded."""
+
+    report: ReadReport
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        problems = self.report.problems()
+        items = "".join(f"<li>{escape(line)}</li>" for line in problems)
+        listed = f"<ul>{items}</ul>" if items else ""
+        if len(problems) > _MOST_OPEN:
+            listed = f"<details><summary>{len(problems)} things to mend at the source</summary>{listed}</details>"
+        body = f"<header><span>{escape(self.report.summary())}</span></header>{listed}"
+        tone = "warn" if problems else "good"
+        return bundle(card(body, label=f"prodkit: data read from {self.report.source}", tone=tone), str(self.report))
 
 
 def usd(amount: Decimal | None) -> str:

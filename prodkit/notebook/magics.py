@@ -6,14 +6,19 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from IPython.display import display
 
 from prodkit.errors import ConfigError
 from prodkit.notebook.cells import CellRuns
 from prodkit.notebook.commands import Commands
+from prodkit.notebook.displays import Reading
 from prodkit.notebook.header import MAGIC, OPENER, parse, rewrite, synopsis
+from prodkit.sources import listeners
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
+
+    from prodkit.sources import ReadReport
 
 _ATTRIBUTE = "_prodkit_magics"
 _HELP = f"""Capture a cell: its calls, prompts, data and cost, as one MLflow run with a card below the cell.
@@ -79,6 +84,10 @@ class ProdkitMagics(Magics):
 ProdkitMagics.run_cell.__doc__ = _HELP
 
 
+def _show_reading(report: ReadReport) -> None:
+    display(Reading(report))
+
+
 def load(shell: InteractiveShell) -> ProdkitMagics:
     """`%load_ext prodkit`. Loading twice changes nothing."""
     loaded = getattr(shell, _ATTRIBUTE, None)
@@ -89,6 +98,7 @@ def load(shell: InteractiveShell) -> ProdkitMagics:
     shell.input_transformers_cleanup.append(rewrite)
     shell.events.register("pre_run_cell", magics.runs.began)
     shell.events.register("post_run_cell", magics.runs.ended)
+    listeners.append(_show_reading)
     setattr(shell, _ATTRIBUTE, magics)
     return magics
 
@@ -102,6 +112,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("pre_run_cell", magics.runs.began)
     shell.events.unregister("post_run_cell", magics.runs.ended)
     manager: Any = shell.magics_manager
+    listeners.remove(_show_reading)
     magics.commands.close()
     manager.magics["line"].pop(OPENER, None)
     manager.magics["line"].pop(MAGIC, None)

@@ -103,6 +103,10 @@ class ReadReport(NamedTuple):
         """The summary and the problems, one a line."""
         return "\n".join([self.summary(), *(f"  - {line}" for line in self.problems())])
 
+    def __repr__(self) -> str:
+        """The same, because a report is looked at as the value of a cell."""
+        return str(self)
+
     def _repr_html_(self) -> str:
         """For notebooks: the summary, with the problems to unfold."""
         problems = self.problems()

@@ -28,7 +28,7 @@ def test_a_captured_cell_shows_its_card(notebook: Any, client: Any, header: str)
     card = ran.cards[0]
     assert "classify finished" in card
     assert "1 call" in card
-    assert "of $0.5000 budget" in card
+    assert "of $0.50 budget" in card
     assert "gpt-4o-mini" in card
     assert "(simulated provider)" in card
     assert ran.result.result == notebook.shell.user_ns["_"]
@@ -165,3 +165,14 @@ def test_awaiting_in_the_lazily_loaded_cell_says_what_to_do(shell: InteractiveSh
     ran = run_in(shell, "%%prodkit --name first\nimport asyncio\nawait asyncio.sleep(0)")
     assert "%load_ext prodkit" in ran.errors[0]
     unload(shell)
+
+
+def test_a_reading_is_shown_once(notebook: Any, repository: Any) -> None:
+    """`prodkit.read` shows below its cell what it could not read; the log stays silent."""
+    code = f"import prodkit, pathlib\nfrom prodkit.manifest import find_project\nproject = find_project(pathlib.Path({str(repository)!r}))"
+    ran = notebook.run(f"{code}\ntickets = prodkit.read('tickets', project=project, batch='2026-11')")
+    assert ran.error is None
+    assert len(ran.cards) == 1
+    assert "2 files unreadable" in ran.cards[0]
+    assert "locked with a password" in ran.cards[0]
+    assert ran.stdout == ""
