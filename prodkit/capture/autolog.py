@@ -66,6 +66,7 @@ class _Seam:
     host: Host | None = None
     provider: Any = None
     exporter: TraceExporter | None = None
+    foreign: tuple[str, Any] | None = None
     off_by_user = False
     tracking_uri = ""
     flavours: ClassVar[set[str]] = set()
@@ -273,7 +274,10 @@ def _foreign() -> Any:
     import mlflow
     from mlflow.tracing.export.mlflow_v3 import MlflowV3SpanExporter
 
-    return MlflowV3SpanExporter(tracking_uri=mlflow.get_tracking_uri())
+    uri = mlflow.get_tracking_uri()
+    if _Seam.foreign is None or _Seam.foreign[0] != uri:
+        _Seam.foreign = uri, MlflowV3SpanExporter(tracking_uri=uri)
+    return _Seam.foreign[1]
 
 
 def latest_span() -> Any:

@@ -45,6 +45,9 @@ class Host(Protocol):
     def finished(self, trace: FinishedTrace) -> None:
         """Take a finished trace."""
 
+    def flush(self) -> None:
+        """Ship what has been taken."""
+
     def problem(self, text: str) -> None:
         """Take one sentence about what can't be captured."""
 
@@ -55,12 +58,11 @@ class TraceExporter(SpanExporter):
     Args:
         host: who takes the traces.
         manager: gives MLflow's register of open traces.
-        foreign: makes MLflow's own exporter, on first use.
+        foreign: gives MLflow's own exporter, or None while the user has switched tracing off.
     """
 
     def __init__(self, host: Callable[[], Host | None], manager: Callable[[], Any], foreign: Callable[[], Any]) -> None:
-        self._host, self._manager, self._make_foreign = host, manager, foreign
-        self._foreign: Any = None
+        self._host, self._manager, self._foreign = host, manager, foreign
         self._owners: dict[int, Any] = {}  # OTel trace id -> owner, from the root's start to the trace's end
         self._rooted: dict[int, Any] = {}  # traces whose root span has ended, while other spans go on
         self._lock = threading.Lock()
@@ -112,16 +114,30 @@ class TraceExporter(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing is buffered here."""
-        return self._foreign is None or bool(self._foreign.force_flush(timeout_millis))
+        foreign = self._foreign()
+        return foreign is None or bool(foreign.force_flush(timeout_millis))
+
+    @property
+    def _async_queue(self) -> TraceExporter:
+        """Where `mlflow.flush_trace_async_logging` looks for something to flush."""
+        return self
+
+    def flush(self, terminate: bool = False) -> None:
+        """Ship what has been recorded, ours and the user's own."""
+        queue = getattr(self._foreign(), "_async_queue", None)
+        if queue is not None:
+            queue.flush(terminate)
+        host = self._host()
+        if host is not None:
+            host.flush()
 
     def shutdown(self) -> None:
         """MLflow retires providers at will; ours lives as long as the process."""
 
     def _pass_on(self, span: Any) -> None:
-        if self._foreign is None:
-            self._foreign = self._make_foreign()
-        if self._foreign is not None:
-            self._foreign.export([span])
+        foreign = self._foreign()
+        if foreign is not None:
+            foreign.export([span])
 
 
 def _pop(manager: Any, trace_id: int, spans: list[Any], owner: Any) -> FinishedTrace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import calls
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prodkit.capture.exporter import FinishedTrace
+    from prodkit.ledger import Ledger
     from prodkit.records import RunHandle
 
 
 class CaptureHost:
     """Answers the seam's questions out of the open runs."""
+
+    def __init__(self) -> None:
+        self._ledgers: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
     def owner(self) -> Any:
         """The open run of this thread or task."""
@@ -47,9 +52,15 @@ class CaptureHost:
         try:
             record = to_record(trace, run)
             run.take(record)
+            self._ledgers.add(run.ledger)
             run.ledger.log_trace(record)
         except Exception as error:
             run.note(f"A trace couldn't be logged: {type(error).__name__}.", error=error)
+
+    def flush(self) -> None:
+        """Ship what the projects of this process have recorded."""
+        for ledger in list(self._ledgers):
+            ledger.flush()
 
     def problem(self, text: str) -> None:
         """Say on the run's card what can't be captured."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture.compute import Meter
@@ -130,12 +130,13 @@ class OpenRun:
         self.ledger.log_trace(record)
 
     def note(self, text: str, *, error: BaseException | None = None) -> None:
-        """One sentence for the card; with an error also a warning, because something is being lost."""
+        """One sentence for the card; with an error also in the log, because something is being lost."""
         with self._lock:
             known = text in self._notices
             self._notices[text] = None
         if error is not None and not known:
-            warnings.warn(f"prodkit: {text} {error}", RuntimeWarning, stacklevel=2)
+            # not a warning: MLflow's autologging swallows those while a call is traced
+            logging.getLogger("prodkit").error("%s %s", text, error)
 
     def announce(self, text: str) -> None:
         """A threshold of a budget was crossed: on the card, and at once for who is watching."""

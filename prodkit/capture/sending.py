@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit import resilience
@@ -12,10 +13,10 @@ from prodkit.capture import payload, sdks
 from prodkit.pricing import price
 from prodkit.records import now
 from prodkit.resilience import Failure, FailureClass, Policy
+from prodkit.resilience.call import STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from decimal import Decimal
     from pathlib import Path
 
     from prodkit.capture.calls import Call
@@ -162,6 +163,8 @@ class Sender:
         return sdks.iterator_of(stream)
 
     def _static(self, text: str) -> Any:
+        answered = all(attempt.http_status is not None for attempt in self.call.attempts)  # by an error, which is free
+        self.call.served(STATIC, degraded=True, failed_cost=Decimal(0) if answered else None)
         return sdks.static_answer(self.client, self.call.body, text, stream=self.call.streamed)
 
 

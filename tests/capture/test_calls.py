@@ -212,7 +212,7 @@ def test_errors_are_recorded(here, client):
 def test_anthropic_calls_are_recorded(here, claude):
     """The anthropic SDK's calls, whole and streamed, are recorded with their tokens."""
     here()
-    body = {"model": "claude-sonnet-4-5", "max_tokens": 50, "messages": [{"role": "user", "content": "Hello there"}]}
+    body = {"model": "claude-sonnet-4-6", "max_tokens": 50, "messages": [{"role": "user", "content": "Hello there"}]}
     with run("claude") as opened:
         claude.messages.create(**body)
         for _ in claude.messages.create(**body, stream=True):
