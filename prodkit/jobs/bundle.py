@@ -15,7 +15,7 @@ from prodkit.jobs import folder
 from prodkit.jobs.edits import dump_notebook
 from prodkit.jobs.parameters import to_schema
 from prodkit.jobs.requirements import Lock, imports_of, lock_of
-from prodkit.jobs.runbook import render_lock, render_ownership, render_runbook
+from prodkit.jobs.runbook import render_checks, render_image, render_lock, render_ownership, render_runbook
 from prodkit.jobs.script import tree_of, write_script
 from prodkit.manifest.project import MANIFEST
 
@@ -58,14 +58,17 @@ def make_bundle(
     index = _index(notebook, project, name=name, inputs=sources, python=lock.python)
     schema = to_schema(notebook.parameters, title=name, description=project.manifest.service.purpose)
     contracts, manifest = _contracts(project)
+    hashed = hasher(lock)
     files = {
         folder.NOTEBOOK: write_notebook(notebook, name=name),
         folder.SCRIPT: write_script(notebook, name=name),
         folder.SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         MANIFEST: manifest,
         folder.OWNERSHIP: render_ownership(project.manifest, name=name),
-        folder.LOCK: render_lock(lock, name=name, hashed=hasher(lock)),
+        folder.LOCK: render_lock(lock, name=name, hashed=hashed),
         folder.RUNBOOK: render_runbook(notebook, project, index=index, place=place, lock=lock),
+        folder.IMAGE: render_image(notebook, project, lock, name=name, hashed=bool(hashed)),
+        folder.CHECKS: render_checks(name),
         **contracts,
     }
     return Bundle(index, files, lock)

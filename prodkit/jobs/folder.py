@@ -28,6 +28,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prodkit.errors import ConfigError
+from prodkit.jobs.edits import split_edits
 from prodkit.manifest.project import MANIFEST, ROOT_VARIABLE
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ SCHEMA = "params.schema.json"
 LOCK = "requirements.lock"
 OWNERSHIP = "ownership.yaml"
 RUNBOOK = "README.md"
+IMAGE = "Dockerfile"
+CHECKS = "tests/test_job.py"
 CONTRACTS = "contracts"
 REQUIRED = (INDEX, NOTEBOOK, SCRIPT, SCHEMA, OWNERSHIP, MANIFEST)
 
@@ -168,12 +171,19 @@ class JobFolder:
         return folder if folder.is_dir() else self.path
 
     def changed(self) -> tuple[str, ...]:
-        """The files whose bytes aren't what export wrote (hand edits, also marked ones), and those that are gone."""
-        return tuple(
-            name
-            for name, known in sorted(self.index.files.items())
-            if not (self.path / name).is_file() or digest((self.path / name).read_bytes()) != known
-        )
+        """The files that aren't what export wrote, marked edits put aside, and those that are gone.
+
+        Raises:
+            ConfigError: `export.open-block`.
+        """
+        return tuple(name for name, known in sorted(self.index.files.items()) if self._digest(name) != known)
+
+    def _digest(self, name: str) -> str:
+        try:
+            text = (self.path / name).read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        return digest(split_edits(name, text)[0])
 
 
 def digest(content: bytes | str) -> str:

@@ -178,6 +178,16 @@ def check_parameters(schema: Mapping[str, Any], given: Mapping[str, object]) -> 
     return values
 
 
+def check_defaults(schema: Mapping[str, Any]) -> None:
+    """Check that each default is of its parameter's type; export sees to that, a hand edit may not.
+
+    Raises:
+        ParameterError: `parameters.type`.
+    """
+    optional = {name: part for name, part in schema.get("properties", {}).items() if "default" in part}
+    check_parameters({**schema, "properties": optional, "required": []}, {})
+
+
 def as_json(schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Checked values as JSON holds them, e.g. for an idempotency key or a run's params."""
     kinds = {parameter.name: parameter.kind for parameter in from_schema(schema)}

@@ -1,8 +1,9 @@
-"""The files of a job folder that people read: the runbook, who answers for it, and the lock."""
+"""The files of a job folder beside the job itself: the runbook, who answers for it, lock, image, tests."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -88,6 +89,27 @@ def render_runbook(notebook: Notebook, project: Project, *, index: Index, place:
         lock=lock,
         root=relative(project.root, project.root / place),
     )
+
+
+def render_image(notebook: Notebook, project: Project, lock: Lock, *, name: str, hashed: bool) -> str:
+    """The text of `Dockerfile`; the folders of the data sources are said as what to mount."""
+    sources = project.manifest.data_sources.values()
+    places = {source.location.partition("/")[0] for source in sources if source.location and ":" not in source.location}
+    return render(
+        "job/Dockerfile.j2",
+        name=name,
+        tag=re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "job",
+        example=_example(notebook.parameters),
+        python=lock.python,
+        hashed=hashed,
+        local=lock.local,
+        volumes=sorted(place for place in places if (project.root / place).is_dir()),
+    )
+
+
+def render_checks(name: str) -> str:
+    """The text of `tests/test_job.py`."""
+    return render("job/test_job.py.j2", name=name)
 
 
 def _described(parameter: Parameter) -> dict[str, str]:
