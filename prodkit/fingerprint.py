@@ -112,11 +112,9 @@ def _columns(frame: Any) -> Columns:
     if isinstance(frame, pa.Table | pa.RecordBatch):
         return [(name, frame.column(place)) for place, name in enumerate(frame.schema.names)]
     if pandas is not None and isinstance(frame, pandas.DataFrame):
-        if any(name is not None for name in frame.index.names):
-            frame = frame.reset_index(
-                [place for place, name in enumerate(frame.index.names) if name is not None], allow_duplicates=True
-            )
-        return [(str(name), _from_pandas(frame.iloc[:, place], str(name))) for place, name in enumerate(frame.columns)]
+        return _index(frame) + [
+            (str(name), _from_pandas(frame.iloc[:, place], str(name))) for place, name in enumerate(frame.columns)
+        ]
     if polars is not None and isinstance(frame, polars.LazyFrame):
         frame = frame.collect()
     if polars is not None and isinstance(frame, polars.DataFrame):
@@ -129,10 +127,17 @@ def _columns(frame: Any) -> Columns:
     )
 
 
+def _index(frame: Any) -> Columns:
+    levels = [(place, str(name)) for place, name in enumerate(frame.index.names) if name is not None]
+    return [(name, _from_pandas(frame.index.get_level_values(place).to_series(), name)) for place, name in levels]
+
+
 def _from_polars(series: Any) -> Any:
     if str(series.dtype).startswith("Object"):
         return _from_objects(np.array(series.to_list(), dtype=object), series.name)
-    return series.to_arrow()
+    import polars as pl
+
+    return series.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _from_pandas(series: Any, name: str) -> Any:
@@ -142,6 +147,9 @@ def _from_pandas(series: Any, name: str) -> Any:
         return _from_objects(series.to_numpy(), name)
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.sparse.to_dense()
+    if isinstance(series.dtype, pd.DatetimeTZDtype):  # pyarrow's own way makes pandas warn
+        zone = pa.timestamp(series.dtype.unit, pa.lib.tzinfo_to_string(series.dtype.tz))
+        return pa.array(series.dt.tz_convert(None).to_numpy(), from_pandas=True).cast(zone)
     try:
         return pa.array(series.array, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, NotImplementedError):

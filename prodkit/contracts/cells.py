@@ -67,6 +67,9 @@ def from_pandas(series: Any, wanted: str) -> Cells:
         return from_objects(series.to_numpy(), wanted)
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.sparse.to_dense()
+    if isinstance(series.dtype, pd.DatetimeTZDtype):  # pyarrow's own way makes pandas warn
+        zone = pa.timestamp(series.dtype.unit, pa.lib.tzinfo_to_string(series.dtype.tz))
+        return from_arrow(pa.array(series.dt.tz_convert(None).to_numpy(), from_pandas=True).cast(zone), dtype)
     if isinstance(series.dtype, pd.PeriodDtype | pd.IntervalDtype):
         return Cells(pa.chunked_array([pa.nulls(len(series))]), dtype, problem=f"holds {dtype}")
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from prodkit.contracts.contract import Contract
 from prodkit.contracts.evaluate import Outcome, evaluate, locate
-from prodkit.contracts.frames import Frame, wrap
+from prodkit.contracts.frames import ORIGIN, Frame, wrap
 from prodkit.contracts.validation import Validation
 from prodkit.contracts.wording import say
 from prodkit.errors import ParameterError, nearest
@@ -87,7 +87,7 @@ def _columns_beside(frame: Frame, contract: Contract, where: dict[str, str]) -> 
             Rule(name, "unknown", severity=severity), whole="the contract doesn't know this column", count=frame.rows
         )
         for name in frame.names
-        if name not in known
+        if name not in known and name != ORIGIN
     ]
     if not frame.rows:
         outcomes.append(

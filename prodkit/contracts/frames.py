@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REASON = "prodkit_reason"
 ROW = "prodkit_row"
+ORIGIN = "_origin"  # where a row came from, written by the readers of data sources; never the data's own
 
 
 class Frame(ABC):
@@ -142,7 +143,7 @@ class PolarsFrame(Frame):
             from prodkit.contracts.cells import from_objects
 
             return from_objects(np.array(series.to_list(), dtype=object), wanted)
-        return from_arrow(series.to_arrow(), str(series.dtype))
+        return from_arrow(series.to_arrow(compat_level=pl.CompatLevel.oldest()), str(series.dtype))
 
     def keep(self, rows: NDArray[np.bool_]) -> Any:
         """See `Frame`."""

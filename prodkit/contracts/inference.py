@@ -13,7 +13,7 @@ import yaml
 from prodkit.contracts.checks import unique
 from prodkit.contracts.contract import Contract
 from prodkit.contracts.draft import Draft
-from prodkit.contracts.frames import wrap
+from prodkit.contracts.frames import ORIGIN, wrap
 from prodkit.contracts.infer_numbers import draft_number, draft_time, grows_with_rows, is_counter
 from prodkit.contracts.infer_text import draft_text, looks_like_id, looks_personal
 from prodkit.errors import DataError
@@ -53,8 +53,8 @@ def infer(df: Any, name: str = "table", *, owner: str = "") -> Contract:
         raise DataError(
             "contract.no-columns", "The frame has no columns, so there is nothing to learn.", fix="pass the data itself"
         )
-    cells = {column: frame.cells(column) for column in frame.names}
-    drafts = [_draft(column, cells[column], frame.rows) for column in frame.names]
+    cells = {column: frame.cells(column) for column in frame.names if column != ORIGIN}
+    drafts = [_draft(column, cells[column], frame.rows) for column in cells]
     _choose_keys(drafts, cells)
     for draft in drafts:
         _draft_rules(draft, cells[draft.name])

@@ -29,7 +29,8 @@ def make_tickets(rows: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "ticket_id": [f"T-{number}" for number in range(10_000, 10_000 + rows)],
-            "created_at": pd.Timestamp("2026-01-01") + pd.to_timedelta(random.integers(0, 300 * 86_400, rows), unit="s"),
+            "created_at": pd.Timestamp("2026-01-01")
+            + pd.to_timedelta(random.integers(0, 300 * 86_400, rows), unit="s"),
             "customer_email": [f"user{number}@example.org" for number in random.integers(0, 900, rows)],
             "channel": random.choice(["email", "chat", "phone", "web"], rows),
             "subject": [f"Question {number}" for number in random.integers(0, 50, rows)],

@@ -16,7 +16,9 @@ COUNTRIES = ["DE", "FR", "NL", "ES", "IT", "PL", "AT", "BE", "SE", "PT", "CZ", "
 def make_orders(rows: int, seed: int, start: int = 40_000) -> pd.DataFrame:
     """Ten columns as production has them: a growing key, gaps, skew, a rare category, an order between two times."""
     random = np.random.default_rng(seed)
-    ordered = pd.Timestamp("2026-01-05") + pd.to_timedelta(np.sort(random.integers(0, 200 * 86_400, rows)) + start, unit="s")
+    ordered = pd.Timestamp("2026-01-05") + pd.to_timedelta(
+        np.sort(random.integers(0, 200 * 86_400, rows)) + start, unit="s"
+    )
     shipped = pd.Series(ordered + pd.to_timedelta(random.exponential(2 * 86_400, rows).astype(int) + 600, unit="s"))
     shipped[random.random(rows) < 0.2] = pd.NaT
     amount = pd.Series(np.round(np.exp(random.normal(3.5, 0.9, rows)), 2))
@@ -130,7 +132,7 @@ def test_formats_are_recognised(name: str, values: list[str], rule: str | None, 
 
 
 def test_whole_numbers_with_gaps_stay_whole() -> None:
-    """pandas turns integers with gaps into floats; the draft knows that they are whole numbers."""
+    """Whole numbers that pandas made floats, because they have gaps, are drafted as whole numbers."""
     frame = pd.DataFrame({"count": [1.0, None, 3.0, 7.0] * 50})
     contract = infer(frame)
     assert contract.columns[0].logical_type == "integer"
