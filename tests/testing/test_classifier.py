@@ -27,11 +27,13 @@ def test_prediction_agrees_with_scikit_learn():
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
+    from threadpoolctl import threadpool_limits
 
     corpus = tickets(1500, seed=7)
     vectorizer = TfidfVectorizer(analyzer=classifier.terms, max_features=classifier.SIZES["large"], sublinear_tf=True)
     pipeline = make_pipeline(vectorizer, LogisticRegression(C=20.0, max_iter=2000, tol=1e-8))
-    pipeline.fit([ticket.text for ticket in corpus], [ticket.label for ticket in corpus])
+    with threadpool_limits(1):
+        pipeline.fit([ticket.text for ticket in corpus], [ticket.label for ticket in corpus])
     for ticket in tickets(30, seed=3):
         theirs = dict(zip(pipeline.classes_, pipeline.predict_proba([ticket.text])[0], strict=True))
         assert classifier.classify(ticket.text, "large-model") == pytest.approx(theirs, abs=0.01)
