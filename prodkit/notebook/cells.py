@@ -13,6 +13,8 @@ from prodkit.notebook.always import name_of
 from prodkit.notebook.displays import Card, Trouble
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from prodkit.capture import OpenRun
@@ -31,8 +33,8 @@ class _Cell:
 class CellRuns:
     """Opens runs for the running cell and closes them when it is over. Cells nest: a cell may run another."""
 
-    def __init__(self, shell: InteractiveShell) -> None:
-        self._shell = shell
+    def __init__(self, shell: InteractiveShell, defaults: Callable[[], dict[str, Any]] = dict) -> None:
+        self._shell, self._defaults = shell, defaults
         self._cells: list[_Cell] = []
         self.history: list[RunSummary] = []  # of the runs that are over
         self.last_error: BaseException | None = None
@@ -55,7 +57,7 @@ class CellRuns:
         cell = self._cells[-1]
         run = open_run(
             RunOptions(
-                **{"name": "", **options},
+                **{"name": "", **self._defaults(), **options},
                 namespace=self._shell.user_ns,
                 code=cell.code,
                 cell=cell.place,

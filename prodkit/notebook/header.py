@@ -114,6 +114,11 @@ def parse(header: str) -> dict[str, Any]:
     return given
 
 
+def checked(name: str, value: str, where: str) -> Any:
+    """A value that came from beside the header, as `RunOptions` takes it. Raises as `parse` does."""
+    return _value(OPTIONS[name], value, name, where)
+
+
 def synopsis() -> str:
     """The options for `%%prodkit?`, one a line."""
     rows = [

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
+from traitlets import Bool, Unicode
 
 from prodkit.errors import ConfigError
+from prodkit.manifest import find_project
 from prodkit.notebook.cells import CellRuns
 from prodkit.notebook.commands import Commands
+from prodkit.notebook.completion import make_matcher
 from prodkit.notebook.displays import Reading
 from prodkit.notebook.header import MAGIC, OPENER, parse, rewrite, synopsis
+from prodkit.notebook.settings import DEFAULTABLE, defaults
 from prodkit.sources import listeners
 
 if TYPE_CHECKING:
@@ -41,9 +45,18 @@ pyproject.toml.
 class ProdkitMagics(Magics):
     """The magics of one shell."""
 
+    budget = Unicode("", help="US dollars that a captured cell may cost.").tag(config=True)
+    mode = Unicode("", help="quarantine, refuse or warn.").tag(config=True)
+    strict = Bool(default_value=False, help="Refuse cells that use dataframes that nobody checked.").tag(config=True)
+    user = Unicode("", help="On whose behalf calls are made.").tag(config=True)
+    source = Unicode("", help="Where the content of calls comes from, e.g. crm.").tag(config=True)
+    session = Unicode("", help="The conversation or batch that calls belong to.").tag(config=True)
+    purpose = Unicode("", help="What the answers are for.").tag(config=True)
+
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.runs = CellRuns(shell)
+        self.runs = CellRuns(shell, self._defaults)
+        self.matcher = make_matcher(shell)
         self.commands = Commands(shell, self.runs)
 
     @no_var_expand
@@ -68,6 +81,9 @@ class ProdkitMagics(Magics):
             raise ConfigError("notebook.await", what, fix="load the extension in an earlier cell: `%load_ext prodkit`")
         self.runs.open(parse(f"%%{MAGIC} {line}"))
         return self._execute(tree)
+
+    def _defaults(self) -> dict[str, object]:
+        return defaults({name: getattr(self, name) for name in DEFAULTABLE}, find_project().root)
 
     def _execute(self, tree: ast.Module) -> object:
         """Run a cell's tree in the user's namespace; the value of a last expression is what the magic returns."""
@@ -95,6 +111,8 @@ def load(shell: InteractiveShell) -> ProdkitMagics:
         return loaded
     magics = ProdkitMagics(shell)
     shell.register_magics(magics)
+    shell.configurables.append(magics)
+    shell.Completer.custom_matchers.append(magics.matcher)
     shell.input_transformers_cleanup.append(rewrite)
     shell.events.register("pre_run_cell", magics.runs.began)
     shell.events.register("post_run_cell", magics.runs.ended)
@@ -108,6 +126,8 @@ def unload(shell: InteractiveShell) -> None:
     magics = getattr(shell, _ATTRIBUTE, None)
     if magics is None:
         return
+    shell.configurables.remove(magics)
+    shell.Completer.custom_matchers.remove(magics.matcher)
     shell.input_transformers_cleanup.remove(rewrite)
     shell.events.unregister("pre_run_cell", magics.runs.began)
     shell.events.unregister("post_run_cell", magics.runs.ended)

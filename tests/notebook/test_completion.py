@@ -1,0 +1,70 @@
+"""What the Tab key offers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+if TYPE_CHECKING:
+    from prodkit.manifest import Project
+
+MANIFEST = """
+service: {name: demo}
+data_sources:
+  tickets: {kind: excel, location: "data/*{batch}*.xlsx", contract: contracts/tickets.odcs.yaml}
+  people: {kind: csv, location: people.csv}
+"""
+
+
+def offers(notebook: Any, text: str) -> list[str]:
+    """What Tab offers at the end of the text, as a front end shows it."""
+    with provisionalcompleter():
+        found = list(notebook.shell.Completer.completions(text, len(text)))
+    return [completion.text.removeprefix("'") for completion in found]
+
+
+@pytest.fixture
+def project(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = make_project(MANIFEST)
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("PRODKIT_PROJECT", str(made.root))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("%%prodkit --na", ["--name"]),
+        ("%%prodkit --name x --s", ["--session", "--source", "--strict"]),
+        ("%%prodkit --name x --mode ", ["quarantine", "refuse", "warn"]),
+        ("%%prodkit --name x --source c", ["crm"]),
+        ("%%prodkit --name x --input ti", ["tickets_now"]),
+        ("#| prodkit: name=x bud", ["budget="]),
+        ("#| prodkit: name=x mode=re", ["refuse"]),
+        ("#| prodkit: name=x str", ["strict"]),
+        ("%prodkit stat", ["status"]),
+        ("x = 1\ndf = prodkit.read('ti", ["tickets"]),
+        ("prodkit.read('tickets', ba", ["batch="]),
+        ("prodkit.validate(df, 'con", ["contracts/tickets.odcs.yaml"]),
+    ],
+)
+def test_offers_what_fits(notebook: Any, text: str, offered: list[str]) -> None:
+    """Options, their values, frames of the notebook, commands, sources, their parameters, contracts."""
+    notebook.run("import pandas as pd\ntickets_now = pd.DataFrame({'a': [1]})")
+    assert sorted(offers(notebook, text)) == sorted(offered)
+
+
+def test_ordinary_code_is_left_alone(notebook: Any) -> None:
+    """Elsewhere IPython's own completion is what one gets."""
+    notebook.run("number = 1")
+    words = offers(notebook, "numb")
+    assert "number" in words
+    assert not [word for word in words if word.startswith("--")]
+
+
+def test_a_wrong_manifest_does_not_disturb_typing(notebook: Any, project: Project) -> None:
+    """While the manifest is broken nothing is offered, and nothing is raised."""
+    (project.root / "prodkit.yaml").write_text("servce: {}")
+    assert "tickets" not in offers(notebook, "prodkit.read('ti")
