@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]", re.UNICODE)
 _HOLE = "\0"  # stands for a part that differs; never part of a prompt that JSON can carry to a model
-_SAMPLES = 24
-_TOKENS = 4_000
+_SAMPLES = 12
+_TOKENS = 1_500
 _SHORTEST = 12  # letters of constant text, below which nothing is known
-_KEPT = 0.6  # a text of the same template leaves at least so much of its constant part
+_EDGES = (2, 4, 6)  # so many first or last words tell prompts of one kind from others
+_WORDS = 3
+_DEPTH = 5  # halvings: up to 31 constant parts between the first and the last
 
-
-@dataclass
-class _Group:
-    """Texts that seem to be made with one template."""
-
-    tokens: list[str]
-    members: int = 1
-
-    def fold(self, tokens: list[str]) -> list[str] | None:
-        """The constant part that is left with one more text; None when it seems to be of another template."""
-        merged = _merge(self.tokens, tokens)
-        left, before = _weight(merged), _weight(self.tokens)
-        if left < _SHORTEST:
-            return None
-        if self.members > 1:
-            return merged if left >= _KEPT * before else None
-        # two whole texts: what they share must be more than the words that any two texts share
-        ends = _edge(merged) + _edge(merged[::-1])
-        return merged if ends >= _SHORTEST or left >= _KEPT * min(before, _weight(tokens)) else None
+Tokens = list[str]
 
 
 def common_template(texts: Sequence[str], *, whole_if_alone: bool) -> str:
@@ -49,44 +32,113 @@ def common_template(texts: Sequence[str], *, whole_if_alone: bool) -> str:
     if len(different) == 1:
         constant = whole_if_alone or len(texts) > 1
         return _escape(different[0]) if constant and len(different[0].strip()) >= _SHORTEST else ""
-    groups: list[_Group] = []
-    for text in _spread(different, _SAMPLES):
-        _place(groups, _TOKEN.findall(text)[:_TOKENS])
-    largest = max(groups, key=lambda group: group.members, default=None)
-    if largest is None or largest.members < 2:  # noqa: PLR2004  one text alone has no constant part
-        return ""
-    return _render(_without_chance(largest.tokens))
+    tokens = [_TOKEN.findall(text) for text in different]
+    best, most = "", 0
+    for group in _kinds(tokens):
+        found = _constants(_spread(group))
+        weight = _weight(found)
+        if weight >= _SHORTEST and weight * len(group) > most:
+            best, most = _render(found), weight * len(group)
+    return best
 
 
-def _place(groups: list[_Group], tokens: list[str]) -> None:
-    for group in groups:
-        merged = group.fold(tokens)
-        if merged is not None:
-            group.tokens, group.members = merged, group.members + 1
-            return
-    groups.append(_Group(tokens))
+def _kinds(texts: list[Tokens]) -> Iterator[list[Tokens]]:
+    """Groups of texts that may be of one template: all of them, and those that begin or end alike."""
+    yield texts
+    for size in _EDGES:
+        for backwards in (False, True):
+            alike: dict[tuple[str, ...], list[Tokens]] = defaultdict(list)
+            for text in texts:
+                words = [token for token in text if not token.isspace()]
+                alike[tuple(words[-size:] if backwards else words[:size])].append(text)
+            group = max(alike.values(), key=len)
+            if 1 < len(group) < len(texts):
+                yield group
 
 
-def _spread(texts: list[str], limit: int) -> list[str]:
-    """So many of the texts, from their beginning to their end."""
-    if len(texts) <= limit:
+def _spread(texts: list[Tokens]) -> list[Tokens]:
+    """Some of the texts, from their beginning to their end."""
+    if len(texts) <= _SAMPLES:
         return texts
-    step = (len(texts) - 1) / (limit - 1)
-    return [texts[round(index * step)] for index in range(limit)]
+    step = (len(texts) - 1) / (_SAMPLES - 1)
+    return [texts[round(index * step)] for index in range(_SAMPLES)]
 
 
-def _merge(left: list[str], right: list[str]) -> list[str]:
-    """The tokens that both have in the same order, with a hole wherever either has something between them."""
-    merged: list[str] = []
-    at_left = at_right = 0
-    for block in SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks():
-        if (block.a > at_left or block.b > at_right) and merged[-1:] != [_HOLE]:
-            merged.append(_HOLE)
-        for token in left[block.a : block.a + block.size]:
-            if token != _HOLE or merged[-1:] != [_HOLE]:
-                merged.append(token)
-        at_left, at_right = block.a + block.size, block.b + block.size
-    return merged
+def _constants(texts: list[Tokens]) -> Tokens:
+    """What all texts have in the same order, with holes where they differ."""
+    head = _shared_start(texts)
+    rest = [text[head:] for text in texts]
+    tail = _shared_start([text[::-1] for text in rest])
+    middle = [_limited(text[: len(text) - tail]) for text in rest]
+    end = rest[0][len(rest[0]) - tail :]
+    return [*texts[0][:head], *_between(middle), *end]
+
+
+def _limited(part: Tokens) -> Tokens:
+    """A part that can be searched in reasonable time: without the middle of what is very long."""
+    return part if len(part) <= _TOKENS else [*part[: _TOKENS // 2], _HOLE, *part[-_TOKENS // 2 :]]
+
+
+def _between(parts: list[Tokens], depth: int = _DEPTH) -> Tokens:
+    """The constants inside of parts that begin and end differently."""
+    if not any(parts):
+        return []
+    shared = _longest_shared(parts) if depth else ()
+    if not shared:
+        return [_HOLE]
+    places = [_find(part, shared) for part in parts]
+    left = [part[:at] for part, at in zip(parts, places, strict=True)]
+    right = [part[at + len(shared) :] for part, at in zip(parts, places, strict=True)]
+    return [*_between(left, depth - 1), *shared, *_between(right, depth - 1)]
+
+
+def _shared_start(texts: list[Tokens]) -> int:
+    """How many first tokens all texts share."""
+    count = 0
+    for column in zip(*texts, strict=False):
+        if len(set(column)) > 1:
+            break
+        count += 1
+    return count
+
+
+def _longest_shared(parts: list[Tokens]) -> tuple[str, ...]:
+    """The longest run of tokens that is in all parts and looks like somebody's words; empty when there is none."""
+    found: tuple[str, ...] = ()
+    low, high = 1, min(map(len, parts))
+    while low <= high:
+        size = (low + high) // 2
+        runs = _shared_runs(parts, size)
+        if runs:
+            low = size + 1
+        else:
+            high = size - 1
+    for size in range(high, 0, -1):
+        said = [run for run in _shared_runs(parts, size) if _is_said("".join(run))]
+        if said:
+            found = max(said, key=_weight)
+            break
+    return found
+
+
+def _shared_runs(parts: list[Tokens], size: int) -> set[tuple[str, ...]]:
+    runs: set[tuple[str, ...]] | None = None
+    for part in parts:
+        here = {tuple(part[at : at + size]) for at in range(len(part) - size + 1)}
+        runs = here if runs is None else runs & here
+        if not runs:
+            return set()
+    return runs or set()
+
+
+def _find(part: Tokens, run: tuple[str, ...]) -> int:
+    return next(at for at in range(len(part)) if tuple(part[at : at + len(run)]) == run)
+
+
+def _is_said(text: str) -> bool:
+    """Whether a part between two differing ones looks like a label, a line or a phrase, and not like chance."""
+    words = re.findall(r"\w+", text)
+    return bool(words) and ("\n" in text or ":" in text or len(words) >= _WORDS)
 
 
 def _weight(tokens: Sequence[str]) -> int:
@@ -94,42 +146,7 @@ def _weight(tokens: Sequence[str]) -> int:
     return sum(len(token) for token in tokens if token != _HOLE and not token.isspace())
 
 
-def _edge(tokens: Sequence[str]) -> int:
-    """Letters of constant text before the first hole."""
-    return _weight(tokens[: tokens.index(_HOLE)] if _HOLE in tokens else tokens)
-
-
-def _without_chance(tokens: list[str]) -> list[str]:
-    """Drop short constant parts between two holes: single words that the texts happen to share."""
-    kept: list[str] = []
-    for index, part in enumerate(parts := _parts(tokens)):
-        inside = 0 < index < len(parts) - 1
-        said = "".join(part)
-        if part != [_HOLE] and inside and not _is_said(said):
-            continue
-        if part != [_HOLE] or kept[-1:] != [_HOLE]:
-            kept.extend(part)
-    return kept
-
-
-def _is_said(text: str) -> bool:
-    """Whether a constant part looks like somebody's words: a line, a label, or a few words."""
-    return "\n" in text or text.rstrip().endswith(":") or len(text.split()) >= 3  # noqa: PLR2004
-
-
-def _parts(tokens: list[str]) -> list[list[str]]:
-    parts: list[list[str]] = []
-    for token in tokens:
-        if token == _HOLE or not parts or parts[-1] == [_HOLE]:
-            parts.append([token])
-        else:
-            parts[-1].append(token)
-    return parts
-
-
-def _render(tokens: list[str]) -> str:
-    if _weight(tokens) < _SHORTEST:
-        return ""
+def _render(tokens: Tokens) -> str:
     rendered, holes = [], 0
     for token in tokens:
         if token == _HOLE:

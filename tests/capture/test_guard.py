@@ -48,16 +48,15 @@ def test_a_budget_holds_against_fifty_threads(here, client, ask):
 def test_budgets_of_the_manifest_hold_over_runs(here, client, ask):
     """The manifest's daily budget counts what earlier runs have spent."""
     here("budget: {per_day: 0.0002}\n")
-    for number in range(50):
-        try:
-            with run(f"cell-{number}"):
+    done = []
+    with pytest.raises(BudgetError) as caught:
+        for number in range(50):
+            with run(f"cell-{number}") as opened:
                 ask(client, max_tokens=40)
-        except BudgetError as error:
-            assert error.code == "budget.exceeded"
-            break
-    else:
-        pytest.fail("the daily budget didn't hold")
-    assert number > 1
+            done.append(opened)
+    assert caught.value.code == "budget.exceeded"
+    assert len(done) > 1
+    assert sum(one.cost for one in done) <= Decimal("0.0002")
 
 
 def test_an_unpriced_call_is_refused_under_a_budget(here, client):

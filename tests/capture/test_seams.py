@@ -26,11 +26,10 @@ def test_spans_stay_nested(here, client, ask):
     import mlflow
 
     project = here()
-    with run("nested") as opened:
-        with mlflow.start_span("chain", span_type="CHAIN"):
-            with mlflow.start_span("look up", span_type="RETRIEVER") as span:
-                span.set_outputs(["a document"])
-            ask(client)
+    with run("nested") as opened, mlflow.start_span("chain", span_type="CHAIN"):
+        with mlflow.start_span("look up", span_type="RETRIEVER") as span:
+            span.set_outputs(["a document"])
+        ask(client)
     [call] = opened.calls
     opened.ledger.flush()
     trace = mlflow.get_trace(call.trace_id)
