@@ -22,9 +22,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lint": ("prodkit.cli.jobs", "Say what stands between a notebook and production."),
     "export": ("prodkit.cli.jobs", "Export a notebook into a job folder."),
     "owners": ("prodkit.cli.owners", "Show who answers for what, and check that somebody does."),
+    "review": ("prodkit.cli.review", "Show what a run's reviewer needs on one page; approve or reject it."),
     "audit": ("prodkit.cli.audit", "Verify the journal, explain one answer, erase one person, ship what waits."),
+    "contract": ("prodkit.cli.contract", "Draft, check, compare and test data contracts."),
     "run": ("prodkit.cli.runner", "Run an exported job."),
     "runs": ("prodkit.cli.runner", "Show what has run, and how it ended."),
+    "schedule": ("prodkit.cli.schedules", "Say when a job runs, here or in another timekeeper."),
+    "scheduler": ("prodkit.cli.schedules", "Run the local schedules, or show their status."),
 }
 
 

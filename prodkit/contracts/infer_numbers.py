@@ -113,7 +113,7 @@ def _low(values: Any, name: str, *, whole: bool) -> tuple[float | None, str]:
 
 
 def _is_hard_edge(values: Any, edge: float) -> bool:
-    """A rating's 1 and 5 are met all the time; towards the end of an open range each value is met less than the last."""
+    """A rating's 1 and 5 are met all the time; in an open range each next value is met less than the last."""
     inner = edge - 1 if edge == values[-1] else edge + 1
     here, next_to_it = (int(np.count_nonzero(values == value)) for value in (edge, inner))
     return here >= max(_FEWEST // 2, len(values) // 20) and here >= 0.8 * next_to_it
