@@ -77,7 +77,7 @@ def fit(features: int) -> Weights:
     """Fit with scikit-learn on 1,500 made-up tickets, keeping the `features` most frequent terms."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     corpus = tickets(1500, seed=7)
     vectorizer = TfidfVectorizer(analyzer=terms, max_features=features, sublinear_tf=True)
