@@ -1,4 +1,4 @@
-"""The nouns that cross rooms. All are frozen, so that what was recorded is what is shown.
+"""The nouns that cross rooms. All are frozen: what was recorded is what is shown.
 
 Money is `Decimal` US dollars, times are aware UTC datetimes, durations are seconds. `None` means "not known" and is shown
 as such; it never stands for zero.

@@ -121,7 +121,9 @@ def _owners(project: Project) -> Iterator[Finding]:
     for violation in violations:
         yield Finding("warning", "owners", violation.what, violation.fix)
     if not violations:
-        yield Finding("ok", "owners", f"{len(project.manifest.owners.raci)} activities, each with one accountable person")
+        yield Finding(
+            "ok", "owners", f"{len(project.manifest.owners.raci)} activities, each with one accountable person"
+        )
 
 
 def _writing(project: Project) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,9 @@ from prodkit.records import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
-    from prodkit.jobs import ExportReport, JobResult
+    from prodkit.jobs import JobResult
     from prodkit.ledger.review import RunView
     from prodkit.testing import SimulatedProvider
 
@@ -45,9 +45,9 @@ def demo() -> None:
         runs = story.run_notebook()
         story.show_capture(runs)
         story.show_findings(runs)
-        report = story.export()
+        story.export()
         result = story.run_job(provider)
-        story.conclude(runs, report, result, time.monotonic() - began)
+        story.conclude(result, time.monotonic() - began)
     if result.exit_code:
         raise SystemExit(result.exit_code)
 
@@ -88,7 +88,7 @@ class Story:
         target = self.project.state / "demo" / NOTEBOOK.name
         target.parent.mkdir(parents=True, exist_ok=True)
         with self.console.status("starting a kernel") as status:
-            cells = _execute(self.project.path(NOTEBOOK), target, lambda text: status.update(text))
+            cells = _execute(self.project.path(NOTEBOOK), target, status.update)
         self.console.print(f"   {cells} cells ran; with their cards: [dim]{_relative(target, self.project.root)}[/]")
         from prodkit.ledger import Ledger
         from prodkit.ledger.review import runs_since
@@ -112,7 +112,9 @@ class Story:
     def show_findings(self, runs: list[RunView]) -> None:
         """What broke the data contract: rules and counts, no values."""
         self._head("The tickets were checked against their contract before a cent was spent")
-        rules = {key.removeprefix("rule/"): int(n) for run in runs for key, n in run.metrics.items() if _is_rule(key, n)}
+        rules = {
+            key.removeprefix("failed."): int(n) for run in runs for key, n in run.metrics.items() if _is_rule(key, n)
+        }
         table = _table("rule", "rows that break it")
         for rule, count in sorted(rules.items(), key=lambda item: -item[1]):
             table.add_row(rule, str(count))
@@ -122,20 +124,24 @@ class Story:
         self.console.print(f"   {aside} bad rows were set aside with their reasons: [dim]{place}[/]")
         refused = [run.name for run in runs if run.tags.get("prodkit.status") == "refused"]
         if refused:
-            self.console.print(f"   the cell [bold]{refused[0]}[/] is strict and touches an unchecked table: it was refused")
+            self.console.print(
+                f"   the cell [bold]{refused[0]}[/] is strict and touches an unchecked table: it was refused"
+            )
 
-    def export(self) -> ExportReport:
+    def export(self) -> None:
         """Write the job folder."""
         from prodkit.jobs import export
 
         self._head(f"prodkit export {NOTEBOOK} --to {JOB}")
         with self.console.status("writing the job folder"):
-            report = export(self.project.path(NOTEBOOK), self.project.path(JOB), project=self.project)
+            export(self.project.path(NOTEBOOK), self.project.path(JOB), project=self.project)
         names = sorted(path.name for path in self.project.path(JOB).iterdir())
         self.console.print(f"   {', '.join(names)}")
         accountable = self.project.manifest.owners
         person = accountable.people[accountable.raci["uptime"].accountable[0]]
-        self.console.print(f"   accountable for uptime: {person.name}, {person.email} [dim](nobody there: no export)[/]")
+        self.console.print(
+            f"   accountable for uptime: {person.name}, {person.email} [dim](nobody there: no export)[/]"
+        )
         return report
 
     def run_job(self, provider: SimulatedProvider | None) -> JobResult:
@@ -145,7 +151,9 @@ class Story:
         self._head(f"prodkit run {JOB} -p batch={BATCH}")
         if provider is not None:
             provider.outage(requests=OUTAGE)
-            self.console.print("   [yellow]injected:[/] the simulated provider answers 503 until the first attempt has failed")
+            self.console.print(
+                "   [yellow]injected:[/] the simulated provider answers 503 until the first attempt has failed"
+            )
 
         def after(attempt: Any) -> None:
             if provider is not None:
@@ -157,7 +165,7 @@ class Story:
         self.console.print(f"   exit code {result.exit_code}; executed notebook: [dim]{result.output}[/]")
         return result
 
-    def conclude(self, runs: list[RunView], report: ExportReport, result: JobResult, seconds: float) -> None:
+    def conclude(self, result: JobResult, seconds: float) -> None:
         """The lines that one wants to screenshot."""
         from prodkit.ledger.review import runs_since
 
@@ -203,7 +211,7 @@ def _execute(source: Path, target: Path, tell: Any) -> int:
     total = sum(cell.cell_type == "code" for cell in notebook.cells)
     done: list[int] = []
 
-    def on_cell(cell: Any, cell_index: int, **_: Any) -> None:  # noqa: ARG001
+    def on_cell(cell: Any, cell_index: int, **_: Any) -> None:
         if cell.cell_type == "code":
             done.append(cell_index)
             tell(f"cell {len(done)} of {total}: {_first_line(cell.source)}")
@@ -245,7 +253,7 @@ def _table(*columns: str) -> Table:
 
 
 def _is_rule(key: str, value: float) -> bool:
-    return key.startswith("rule/") and value > 0
+    return key.startswith("failed.") and value > 0
 
 
 def _count(run: RunView, key: str) -> str:

@@ -36,7 +36,7 @@ _KINDS = {".xlsx": "excel", ".xls": "excel", ".csv": "csv", ".parquet": "parquet
 @click.option("--budget", default="1.00", show_default=True, help="US dollars that one run may spend.")
 @click.option("--force", is_flag=True, help="Overwrite a prodkit.yaml that is there.")
 @click.option("--print-schema", is_flag=True, help="Print the JSON Schema of prodkit.yaml and write nothing.")
-def init(  # noqa: D417
+def init(
     name: str | None,
     purpose: str | None,
     owner_name: str | None,

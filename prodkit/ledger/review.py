@@ -1,15 +1,44 @@
-"""Reading back what MLflow holds of a project's runs, for faces that show it."""
+"""Reading back what MLflow holds of a project's runs, as frozen views, for faces and reports that show it."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prodkit.manifest import Project
 
 MOST = 1000
+_APPROVED = "approved"
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """A dataset of a run. `attributes` are those of the data source, as the manifest had them at the time."""
+
+    name: str
+    digest: str
+    source: str
+    context: str = ""
+    contract: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptView:
+    """A prompt version of a run, beside the version that was approved last (0 and "" when none was)."""
+
+    name: str
+    version: int
+    template: str
+    approved_version: int = 0
+    approved_template: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,35 +50,127 @@ class RunView:
     status: str
     started: datetime
     parent: str = ""
+    experiment_id: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    datasets: tuple[DatasetView, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """session, cell, job, attempt or item; "" for a run that isn't prodkit's."""
+        return self.tags.get("prodkit.kind", "")
 
 
 def runs_since(project: Project, since: datetime) -> list[RunView]:
     """The project's runs that began at or after `since`, oldest first, at most 1000."""
+    return _search(project, f"attributes.start_time >= {int(since.timestamp() * 1000)}")
+
+
+def runs_tagged(project: Project, tag: str, value: str) -> list[RunView]:
+    """The project's runs that carry this tag with this value, oldest first."""
+    quoted = value.replace("'", "")
+    return _search(project, f"tags.`{tag}` = '{quoted}'")
+
+
+def run_tree(project: Project, run_id: str) -> tuple[RunView, tuple[RunView, ...]]:
+    """A run and all runs below it, oldest first.
+
+    Raises:
+        ConfigError: `review.no-run`, the project's MLflow has no such run.
+    """
+    client = _client(project)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        root = _view(client.get_run(run_id))
+    except MlflowException as error:
+        raise ConfigError(
+            "review.no-run", f"There is no run `{run_id}`.", where="MLflow", fix="list runs with `prodkit runs`"
+        ) from error
+    return root, tuple(_below(project, root))
+
+
+def prompts_of(project: Project, runs: tuple[RunView, ...]) -> tuple[PromptView, ...]:
+    """The prompt versions that are linked to these runs, each once, with the last approved version beside it."""
+    linked = {
+        (item["name"], int(item["version"]))
+        for run in runs
+        for item in json.loads(run.tags.get("mlflow.linkedPrompts", "[]"))
+    }
+    client = _client(project)
+    return tuple(_prompt(client, name, version) for name, version in sorted(linked))
+
+
+def approve_prompts(project: Project, prompts: tuple[PromptView, ...]) -> None:
+    """Point the alias `approved` of each prompt to the version that was seen."""
+    client = _client(project)
+    for prompt in prompts:
+        client.set_prompt_alias(prompt.name, _APPROVED, prompt.version)
+
+
+def _below(project: Project, root: RunView) -> Iterator[RunView]:
+    level = [root]
+    while level:
+        parents = [run.run_id for run in level]
+        level = [
+            child for parent in parents for child in _search(project, f"tags.`mlflow.parentRunId` = '{parent}'", root)
+        ]
+        yield from level
+
+
+def _search(project: Project, condition: str, root: RunView | None = None) -> list[RunView]:
+    client = _client(project)
+    if root is None:
+        experiment = client.get_experiment_by_name(project.experiment)
+        if experiment is None:
+            return []
+    place = root.experiment_id if root else experiment.experiment_id
+    found = client.search_runs([place], condition, max_results=MOST, order_by=["attributes.start_time ASC"])
+    return [_view(run) for run in found]
+
+
+def _client(project: Project) -> Any:
     from mlflow import MlflowClient
 
-    client = MlflowClient(project.tracking_uri)
-    experiment = client.get_experiment_by_name(project.experiment)
-    if experiment is None:
-        return []
-    found = client.search_runs(
-        [experiment.experiment_id],
-        f"attributes.start_time >= {int(since.timestamp() * 1000)}",
-        max_results=MOST,
-        order_by=["attributes.start_time ASC"],
+    return MlflowClient(project.tracking_uri, registry_uri=project.tracking_uri)
+
+
+def _view(run: Any) -> RunView:
+    return RunView(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
+        parent=run.data.tags.get("mlflow.parentRunId", ""),
+        experiment_id=run.info.experiment_id,
+        metrics=dict(run.data.metrics),
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        datasets=tuple(_dataset(item) for item in (run.inputs.dataset_inputs if run.inputs else ())),
     )
-    return [
-        RunView(
-            run.info.run_id,
-            run.info.run_name,
-            run.info.status,
-            datetime.fromtimestamp(run.info.start_time / 1000, UTC),
-            run.data.tags.get("mlflow.parentRunId", ""),
-            dict(run.data.metrics),
-            dict(run.data.params),
-            dict(run.data.tags),
-        )
-        for run in found
-    ]
+
+
+def _dataset(item: Any) -> DatasetView:
+    tags = {tag.key: tag.value for tag in item.tags}
+    profile = json.loads(item.dataset.profile or "{}")
+    source = json.loads(item.dataset.source or "{}")
+    return DatasetView(
+        name=item.dataset.name,
+        digest=item.dataset.digest,
+        source=str(source.get("uri", "")),
+        context=tags.get("mlflow.data.context", ""),
+        contract=tags.get("prodkit.contract", ""),
+        attributes={key: str(value) for key, value in profile.items() if isinstance(value, str | int | float)},
+    )
+
+
+def _prompt(client: Any, name: str, version: int) -> PromptView:
+    from mlflow.exceptions import MlflowException
+
+    seen = client.get_prompt_version(name, version)
+    try:
+        approved = client.get_prompt_version_by_alias(name, _APPROVED)
+    except MlflowException:  # nobody approved any version yet
+        return PromptView(name, version, str(seen.template))
+    return PromptView(name, version, str(seen.template), int(approved.version), str(approved.template))

@@ -130,7 +130,9 @@ def _await_health(base: str, process: subprocess.Popen[bytes], log: Path) -> Non
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise ConfigError("ui.failed", "The MLflow UI didn't start.", where=str(log), fix="read that log; is the port taken?")
+    raise ConfigError(
+        "ui.failed", "The MLflow UI didn't start.", where=str(log), fix="read that log; is the port taken?"
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

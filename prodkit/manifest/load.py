@@ -121,14 +121,18 @@ def _explain(error: ValidationError, document: Document) -> ConfigError:
 def _describe(detail: ErrorDetails) -> tuple[str, str, str]:
     key = str(detail["loc"][-1]) if detail["loc"] else ""
     if detail["type"] == "extra_forbidden":
-        return "manifest.unknown-key", f"`{key}` is not a key of this section.", nearest(key, _known(detail["loc"][:-1]))
+        return (
+            "manifest.unknown-key",
+            f"`{key}` is not a key of this section.",
+            nearest(key, _known(detail["loc"][:-1])),
+        )
     if detail["type"] == "missing":
         return "manifest.missing-key", f"The key `{key}` is missing.", f"add `{key}:`"
     return "manifest.invalid", f"`{key}` is wrong: {detail['msg'].removeprefix('Value error, ')}.", ""
 
 
 def _yaml_location(detail: ErrorDetails, document: Document) -> Location:
-    """pydantic's location without the parts that name a branch of a union."""
+    """Pydantic's location without the parts that name a branch of a union."""
     location: Location = ()
     for part in detail["loc"]:
         if (*location, part) in document.lines or part == detail["loc"][-1]:

@@ -76,7 +76,11 @@ def test_each_command_is_there_and_says_its_line():
 def test_repository_speaks_of_the_product_alone(repository: Path):
     """No tracked text names a machine path or a registry's host."""
     listed = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=True)
-    names = [n for n in listed.stdout.splitlines() if Path(n).suffix in {".py", ".md", ".toml", ".yaml", ".ipynb", ".j2", ".txt"}]
+    names = [
+        n
+        for n in listed.stdout.splitlines()
+        if Path(n).suffix in {".py", ".md", ".toml", ".yaml", ".ipynb", ".j2", ".txt"}
+    ]
     forbidden = re.compile(r"/" + r"root/|/" + r"work/|https?://[a-z.]*" + r"(pypi\.org|npmjs|pythonhosted)")
     hits = [n for n in names if forbidden.search((repository / n).read_text(encoding="utf-8", errors="replace"))]
     assert names

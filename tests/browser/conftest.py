@@ -141,7 +141,11 @@ def start_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         token = secrets.token_hex(16)
-        folders = {"SETTINGS": "JUPYTERLAB_SETTINGS_DIR", "ws": "JUPYTERLAB_WORKSPACES_DIR", "cfg": "JUPYTER_CONFIG_DIR"}
+        folders = {
+            "SETTINGS": "JUPYTERLAB_SETTINGS_DIR",
+            "ws": "JUPYTERLAB_WORKSPACES_DIR",
+            "cfg": "JUPYTER_CONFIG_DIR",
+        }
         folders |= {"rt": "JUPYTER_RUNTIME_DIR", "ipy": "IPYTHONDIR"}
         environment = {**os.environ, **{variable: str(home / name.lower()) for name, variable in folders.items()}}
         command = [
@@ -157,7 +161,7 @@ def start_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
         base = f"http://127.0.0.1:{port}"
         for _ in range(240):
             try:
-                with urllib.request.urlopen(f"{base}/api?token={token}", timeout=1):
+                with urllib.request.urlopen(f"{base}/api?token={token}", timeout=1):  # noqa: S310  our own server
                     return Lab(base, token, root)
             except OSError:
                 assert process.poll() is None, (home / "lab.log").read_text()

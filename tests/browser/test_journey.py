@@ -46,7 +46,8 @@ def test_notebook_in_jupyterlab_then_run_in_mlflow(
     prodkit_provider: SimulatedProvider,
 ):
     """A person opens the notebook in JupyterLab, runs it, reads the cards, opens a card's details by click, and finds
-    the same run with its figures and traces in the MLflow UI; nothing is fetched from outside and no script fails."""
+    the same run with its figures and traces in the MLflow UI; nothing is fetched from outside and no script fails.
+    """
     lab = start_lab(example.root, env={**prodkit_provider.environment(), "PRODKIT_PROJECT": str(example.root)})
     lab_page = watch(lab.base)
     page = lab.open(lab_page, "notebooks/triage.ipynb")

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
     from prodkit.manifest import Project
 
-FLAGS = ["init", "--name", "triage", "--purpose", "Sorts: \"tickets\"", "--owner-name", "Ana Ruiz", "--owner-email", "ana@northwind.test"]
+FLAGS = [
+    "init",
+    "--name",
+    "triage",
+    "--purpose",
+    'Sorts: "tickets"',
+    "--owner-name",
+    "Ana Ruiz",
+    "--owner-email",
+    "ana@northwind.test",
+]
 
 
 @pytest.fixture
@@ -26,7 +36,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_init_from_flags_writes_a_manifest_that_loads(folder: Path):
     """`prodkit init` with flags writes a manifest whose owner is accountable for each activity."""
-    result = CliRunner().invoke(cli, [*FLAGS, "--source", "tickets=data/*.xlsx", "--budget", "0.50"], catch_exceptions=False)
+    result = CliRunner().invoke(
+        cli, [*FLAGS, "--source", "tickets=data/*.xlsx", "--budget", "0.50"], catch_exceptions=False
+    )
     assert result.exit_code == 0, result.output
     manifest = load(folder / "prodkit.yaml")
     assert manifest.service.purpose == 'Sorts: "tickets"'
@@ -63,7 +75,11 @@ def test_init_keeps_a_manifest_that_is_there(folder: Path):
 
 @pytest.mark.parametrize(
     ("extra", "code"),
-    [(["--budget", "a lot"], "manifest.invalid"), (["--source", "tickets"], "init.source"), (["--source", "t=x.pdf"], "init.source")],
+    [
+        (["--budget", "a lot"], "manifest.invalid"),
+        (["--source", "tickets"], "init.source"),
+        (["--source", "t=x.pdf"], "init.source"),
+    ],
 )
 def test_init_with_a_wrong_flag_writes_nothing(folder: Path, extra: list[str], code: str):
     """A wrong flag is one clear error, and no half manifest is left behind."""

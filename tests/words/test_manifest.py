@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from prodkit.errors import ConfigError
 from prodkit.manifest import Manifest, find_project, load, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WRONG = [
     ("budjet: {per_run: 1}", "manifest.unknown-key", 1, "`budget`"),
@@ -52,7 +55,9 @@ def test_money_is_what_the_author_wrote():
     assert parse("budget: {per_run: 0.1}").budget.per_run == Decimal("0.1")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("2h", 7200), ("7", 7), ("1.5", 1.5)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("5m", 300), ("2h", 7200), ("7", 7), ("1.5", 1.5)]
+)
 def test_durations_have_units(text: str, seconds: float):
     """A duration is a number of seconds or has a unit."""
     assert parse(f"resilience: {{deadline: {text}}}").resilience.deadline == seconds
@@ -107,4 +112,6 @@ def test_the_examples_manifest_is_right(repository: Path):
 def test_published_schema_has_not_drifted(repository: Path):
     """The JSON Schema that editors complete from is the one that the code checks with."""
     published = json.loads((repository / "templates" / "prodkit.schema.json").read_text())
-    assert published == Manifest.model_json_schema(), "write it anew: prodkit init --print-schema > templates/prodkit.schema.json"
+    assert published == Manifest.model_json_schema(), (
+        "write it anew: prodkit init --print-schema > templates/prodkit.schema.json"
+    )

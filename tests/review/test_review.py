@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from prodkit.cli import cli
+from prodkit.errors import ConfigError
+from prodkit.ledger import Ledger
+from prodkit.records import DatasetRecord, RunHandle, RunSpec, Status
+from prodkit.review import decide, gather, publish, require_approval, to_html, to_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from prodkit.manifest import Project
+
+MANIFEST = """
+service: {name: triage, purpose: "Sorts <tickets> | fast", risk_class: limited}
+owners:
+  people: {ana: {name: Ana Ruiz, email: ana@northwind.test}}
+  raci: {uptime: {R: [ana], A: ana}}
+models: [{name: small, provider: openai, region: us}]
+compliance: {residency: [eu]}
+kill_switch: stop
+"""
+JOB = "sha256:" + "a" * 64
+
+
+@pytest.fixture
+def triage(make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch) -> Project:
+    made = make_project(MANIFEST)
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("PRODKIT_SHIPPER", "inline")  # no helper process for each of these small projects
+    return made
+
+
+@pytest.fixture
+def job_run(triage: Project) -> RunHandle:
+    """A job run with one attempt and one captured cell below it, as the runner and the capture write them."""
+    return write_job(triage)
+
+
+def write_job(project: Project, key: str = "job-1", template: str = "Sort {ticket}") -> RunHandle:
+    ledger = Ledger.open(project)
+    job = ledger.start_run(RunSpec("triage", "job", key, tags={"prodkit.job_digest": JOB}))
+    attempt = ledger.start_run(RunSpec("attempt 1", "attempt", f"{key}.1", parent_key=key, parent_run_id=job.run_id))
+    cell = ledger.start_run(
+        RunSpec(
+            "classify",
+            "cell",
+            f"{key}.cell",
+            parent_key=f"{key}.1",
+            parent_run_id=attempt.run_id,
+            params={"models": "small, other"},
+        )
+    )
+    prompt = ledger.register_prompt("triage", template)
+    ledger.set_tags(
+        cell,
+        {"mlflow.linkedPrompts": f'[{{"name": "triage", "version": "{prompt.version}"}}]', "prodkit.simulated": "true"},
+    )
+    ledger.log_dataset(
+        cell,
+        DatasetRecord(
+            "tickets",
+            "data/*.xlsx",
+            "pk1:abc",
+            contract="tickets",
+            rows=90,
+            attributes={"region": "us", "pii": "true", "owner": "ana"},
+        ),
+    )
+    metrics = {
+        "cost_usd": 0.25,
+        "llm_calls": 90,
+        "llm_calls_unpriced": 2,
+        "llm_errors": 1,
+        "rows_checked": 100,
+        "rows_failed": 10,
+    }
+    ledger.end_run(cell, status=Status.OK, metrics=metrics | {"p95_seconds": 1.5, "failed.channel.enum": 10})
+    ledger.end_run(attempt, status=Status.OK)
+    ledger.end_run(job, status=Status.OK)
+    assert ledger.flush().pending == 0
+    return job
+
+
+def test_facts_sum_what_the_cells_below_did(triage: Project, job_run: RunHandle):
+    """The page of a job run adds up the captured cells below it, and knows its data, prompts, models and owners."""
+    facts = gather(triage, job_run.run_id)
+    assert facts.cost_usd == "0.25"
+    assert facts.totals["llm_calls"] == 90
+    assert facts.p95_seconds == 1.5
+    assert facts.simulated
+    assert facts.attempts == 1
+    assert facts.rules_broken == {"channel.enum": 10}
+    assert [(use.name, use.result, use.resident) for use in facts.data] == [
+        ("tickets", "10 of 100 rows broke it", False)
+    ]
+    assert [(prompt.name, prompt.version, prompt.template) for prompt in facts.prompts] == [
+        ("triage", 1, "Sort {ticket}")
+    ]
+    assert [(model.name, model.known) for model in facts.models] == [("other", False), ("small", True)]
+    assert {row.activity: row.person for row in facts.owners}["uptime"] == "Ana Ruiz"
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        "2 calls have no price",
+        "1 calls failed",
+        "The data `tickets` lies in us, outside the residency",
+        "The data `tickets` is personal and has no retention period",
+        "No version of the prompt `triage` was approved",
+        "The manifest doesn't list the model `other`",
+        "The model `small` runs in us, outside eu",
+        "Ownership: ",
+    ],
+)
+def test_what_a_reviewer_should_ask_is_a_finding(triage: Project, job_run: RunHandle, finding: str):
+    """Each open question stands on the page as one sentence."""
+    assert any(told.startswith(finding) for told in gather(triage, job_run.run_id).findings)
+
+
+def test_page_escapes_what_people_wrote(triage: Project, job_run: RunHandle):
+    """A purpose with markup is text on the page, and the page fetches nothing and runs no script."""
+    html = to_html(gather(triage, job_run.run_id))
+    assert "Sorts &lt;tickets&gt; | fast" in html
+    assert "<script" not in html
+    assert "http" not in html
+
+
+def test_markdown_tables_survive_strange_names(triage: Project, job_run: RunHandle):
+    """A pipe or a line break in a name doesn't break a table."""
+    facts = gather(triage, job_run.run_id)
+    strange = replace(facts, data=(replace(facts.data[0], owner="a|b\nc"),))
+    assert "a\\|b c" in to_markdown(strange)
+
+
+def test_pages_and_note_are_in_mlflow(triage: Project, job_run: RunHandle):
+    """`review.html` and `review.md` are artifacts of the run, and the experiment's note says so."""
+    from mlflow import MlflowClient
+
+    publish(triage, job_run.run_id)
+    assert Ledger.open(triage).flush().pending == 0
+    client = MlflowClient(triage.tracking_uri)
+    names = {artifact.path for artifact in client.list_artifacts(job_run.run_id)}
+    assert {"review.html", "review.md"} <= names
+    note = client.get_experiment_by_name("triage").tags["mlflow.note.content"]
+    assert "Answers for uptime: Ana Ruiz" in note
+    assert job_run.run_id in note
+
+
+def test_approval_holds_for_the_digest_that_was_seen(triage: Project, job_run: RunHandle):
+    """An approval names the person and the digest, opens the gate for this job, and for no other."""
+    with pytest.raises(ConfigError, match="Nobody has approved"):
+        require_approval(triage, JOB)
+    decision = decide(triage, job_run.run_id, verdict="approved", person="Ana Ruiz (ana)", note="looks right")
+    facts = gather(triage, job_run.run_id)
+    assert facts.decision["by"] == "Ana Ruiz (ana)"
+    assert facts.decision["digest"] == decision.digest
+    assert require_approval(triage, JOB) == job_run.run_id
+    with pytest.raises(ConfigError, match="Nobody has approved"):
+        require_approval(triage, "sha256:" + "b" * 64)
+
+
+def test_later_rejection_closes_the_gate(triage: Project, job_run: RunHandle):
+    """The latest verdict on a job counts, and its reason is told."""
+    decide(triage, job_run.run_id, verdict="approved", person="Ana", note="")
+    second = write_job(triage, key="job-2")
+    decide(triage, second.run_id, verdict="rejected", person="Ben", note="the tickets are personal")
+    with pytest.raises(ConfigError, match="the tickets are personal"):
+        require_approval(triage, JOB)
+
+
+def test_verdict_set_in_the_ui_counts(triage: Project, job_run: RunHandle):
+    """A person who sets the tag in MLflow's UI approves the job as well."""
+    from mlflow import MlflowClient
+
+    MlflowClient(triage.tracking_uri).set_tag(job_run.run_id, "prodkit.review", "approved")
+    assert require_approval(triage, JOB) == job_run.run_id
+
+
+def test_changed_prompt_shows_its_difference(triage: Project, job_run: RunHandle):
+    """After an approval a changed prompt is shown as a diff to the approved version."""
+    decide(triage, job_run.run_id, verdict="approved", person="Ana", note="")
+    changed = write_job(triage, key="job-3", template="Sort {ticket}\nBe brief.")
+    prompt = gather(triage, changed.run_id).prompts[0]
+    assert (prompt.version, prompt.approved_version) == (2, 1)
+    assert "+Be brief." in prompt.diff.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "person", "note", "code"),
+    [("approved", " ", "", "review.nobody"), ("rejected", "Ana", "", "review.no-note")],
+)
+def test_decision_without_person_or_reason_is_refused(
+    triage: Project, job_run: RunHandle, verdict: str, person: str, note: str, code: str
+):
+    """A verdict needs a person, a rejection also its reason; nothing is recorded otherwise."""
+    with pytest.raises(ConfigError) as caught:
+        decide(triage, job_run.run_id, verdict=verdict, person=person, note=note)
+    assert caught.value.code == code
+    assert gather(triage, job_run.run_id).decision == {}
+
+
+def test_unknown_run_says_where_to_look(triage: Project, job_run: RunHandle):
+    """A run that isn't there is one clear error."""
+    with pytest.raises(ConfigError, match="There is no run"):
+        gather(triage, "f" * 32)
+
+
+def test_command_records_the_person_of_the_manifest(triage: Project, job_run: RunHandle, tmp_path: Path):
+    """`prodkit review RUN --approve --by` takes an id or an address of the manifest and records the name."""
+    result = CliRunner().invoke(
+        cli, ["review", job_run.run_id, "--approve", "--by", "ana@northwind.test"], catch_exceptions=False
+    )
+    assert result.output.startswith("approved by Ana Ruiz (ana): sha256:")
+    shown = CliRunner().invoke(cli, ["review", job_run.run_id], catch_exceptions=False)
+    assert "approved by Ana Ruiz (ana)" in shown.output
+
+
+def test_command_refuses_an_unknown_address(triage: Project, job_run: RunHandle):
+    """An address that isn't in the manifest is refused, because it would be redacted in the record."""
+    with pytest.raises(ConfigError, match="nobody in the manifest"):
+        CliRunner().invoke(cli, ["review", job_run.run_id, "--approve", "--by", "x@y.test"], catch_exceptions=False)
