@@ -1,7 +1,7 @@
 """The nouns that cross rooms. All are frozen: what was recorded is what is shown.
 
-Money is `Decimal` US dollars, times are aware UTC datetimes, durations are seconds. `None` means "not known" and is shown
-as such; it never stands for zero.
+Money is `Decimal` US dollars, times are aware UTC datetimes, durations are seconds. `None` means "not known" and is
+shown as such; it never stands for zero.
 """
 
 from __future__ import annotations

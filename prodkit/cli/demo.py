@@ -142,7 +142,6 @@ class Story:
         self.console.print(
             f"   accountable for uptime: {person.name}, {person.email} [dim](nobody there: no export)[/]"
         )
-        return report
 
     def run_job(self, provider: SimulatedProvider | None) -> JobResult:
         """Run the job; with the simulated provider the first attempt meets an outage."""
