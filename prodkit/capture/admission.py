@@ -45,7 +45,7 @@ def admit(call: Call) -> Admission:
     """Let a call start, with its upper price set aside.
 
     Raises:
-        ProdkitError: `capture.kill-switch`.
+        ProdkitError: `capture.kill-switch`, or `capture.stopped` after `run.stop()`.
         BudgetError: `budget.exceeded`, `budget.unpriced` or `budget.unavailable`.
     """
     run = call.run
@@ -75,11 +75,14 @@ def _path(run: OpenRun) -> Path:
 
 
 def check_kill_switch(run: OpenRun) -> None:
-    """Refuse while the manifest's kill switch lies there.
+    """Refuse when the run was stopped, and while the manifest's kill switch lies there.
 
     Raises:
-        ProdkitError: `capture.kill-switch`.
+        ProdkitError: `capture.stopped` or `capture.kill-switch`.
     """
+    if run.stopped:
+        what, fix = "The run was stopped by hand: no further call starts.", "run the cell again"
+        raise ProdkitError("capture.stopped", what, where=run.name, fix=fix)
     name = run.manifest.kill_switch
     if name and run.project.path(name).exists():
         raise ProdkitError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MAY_BE_BILLED = "a failed attempt may have been billed, and nobody knows how much"
 _LEFT = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+_NOT_STARTED = ("capture.kill-switch", "capture.stopped")
 _calls: dict[str, Call] = {}  # by span id, from a call's beginning until its trace is given out
 _lock = threading.Lock()
 
@@ -133,7 +134,7 @@ class Call:
 
     def fail(self, error: BaseException, heard: Heard | None = None) -> None:
         """The call has failed, was refused, or was cancelled by the caller."""
-        refused = isinstance(error, BudgetError) or getattr(error, "code", "") == "capture.kill-switch"
+        refused = isinstance(error, BudgetError) or getattr(error, "code", "") in _NOT_STARTED
         status = Status.REFUSED if refused else Status.ABORTED if isinstance(error, _LEFT) else Status.ERROR
         self.error = (
             f"[{error.code}] {error.what}" if isinstance(error, ProdkitError) else f"{type(error).__name__}: {error}"

@@ -195,7 +195,7 @@ def _end_streams(run: OpenRun) -> None:
 def _status(error: BaseException | None) -> Status:
     if error is None:
         return Status.OK
-    if isinstance(error, _LEFT):
+    if isinstance(error, _LEFT) or getattr(error, "code", "") == "capture.stopped":
         return Status.ABORTED
     refused = isinstance(error, BudgetError | DataError) or getattr(error, "code", "") == "capture.kill-switch"
     return Status.REFUSED if refused else Status.ERROR

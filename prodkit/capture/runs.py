@@ -42,6 +42,7 @@ class OpenRun:
         self.handle = RunHandle(self.key, options.name)
         self.started, self.ended = now(), None
         self.status = Status.RUNNING
+        self.stopped = False
         self.inputs: dict[str, Any] = {}
         self.outputs: dict[str, Any] = {}
         self.checked: tuple[CheckedInput, ...] = ()
@@ -53,6 +54,10 @@ class OpenRun:
         self.stamp: Stamp = Stamp(options.user, options.session, options.source, options.purpose).over(above)
 
     ended: datetime | None
+
+    def stop(self) -> None:
+        """Let no further call of this run start; those under way end by themselves. May be called from any thread."""
+        self.stopped = True
 
     @property
     def name(self) -> str:
