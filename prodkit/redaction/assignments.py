@@ -15,34 +15,48 @@ if TYPE_CHECKING:
 
     from prodkit.redaction.text import Text
 
-# gate -> what continues it forwards, what must stand before it, whether it names a password
-_NAMES_BY_GATE: tuple[tuple[str, re.Pattern[str], re.Pattern[str] | None, bool], ...] = (
-    ("pass", re.compile(r"word|wd|phrase|wort|code"), None, True),
-    ("kennwort", re.compile(""), None, True),
-    ("contrase", re.compile("ña"), None, True),
-    ("pwd", re.compile(""), None, True),
-    (
-        "key",
-        re.compile(""),
-        re.compile(
-            r"(?:api|access|secret|private|signing|encryption|auth|account|subscription|master|license|app)[_\- .]?\Z"
-        ),
-        False,
-    ),
-    ("secret", re.compile(""), None, False),
-    ("token", re.compile(""), None, False),
-    ("credential", re.compile("s?"), None, False),
+_KEY_KINDS = (
+    "api|access|secret|private|signing|encryption|auth|account|subscription|master|license|app|storage|shared|service"
 )
-
-_AFTER = re.compile(
+# what may stand between a name and its value, in lower case
+_SEPARATOR = (
     r"(?:[_\-.]?(?:key|value|val|prod|dev|test|live|main|old|new|base64|b64|plain|text|string|\d{1,3}))?"
     r"[\"'`\])\\]{0,5}"
-    r"(?P<sep>\s{0,4}(?:=>|:=|={1,2}|:|>)\s{0,4}|\s{1,4}(?:is|was|lautet|ist|es)\s{0,2}:?\s{1,2}|\s{1,3}(?=[\"'`]))"
-    r"(?:[rbufRBUF]{1,2}(?=[\"']))?"
+    r"(?P<sep>\s{0,4}(?:=>|:=|={1,2}|:|>)\s{0,4}|\s{1,4}(?:is|was|lautet|ist|es)\s{0,2}:?\s{1,2}|"
+    r"[\s,]{1,8}[\"'\\]{0,3}value[\"'\\]{0,3}\s{0,2}[=:]\s{0,2}|\s{1,3}(?=[\"'`]))"
+    r"(?:[rbuf]{1,2}(?=[\"']))?"
 )
-_ARGUMENT = re.compile(r"[\s=]\s{0,3}")
-_QUOTED = re.compile(r"\\{0,3}(?P<quote>[\"'`])(?P<value>[^\"'`\r\n]{1,1024}?)\\{0,3}(?:(?P=quote)|$)", re.MULTILINE)
-_BARE = re.compile(r"(?:[^\s\"'`<>,;&|){}\]]|&(?![A-Za-z_]{1,24}=)){1,1024}+")
+# gate -> how a name with it goes on; the gate is the literal that the pattern begins with, which makes it fast
+_PASSWORDS = {
+    gate: re.compile(gate + rest + _SEPARATOR)
+    for gate, rest in {
+        "pass": "(?:word|wd|phrase|wort|code)",
+        "pwd": "",
+        "kennwort": "",
+        "contrase": "ña",
+    }.items()
+}
+_KEYS = {
+    gate: re.compile(gate + rest + _SEPARATOR)
+    for gate, rest in {"key": "", "secret": "", "token": "", "credential": "s?"}.items()
+}
+_BEFORE_KEY = re.compile(rf"(?:{_KEY_KINDS})[_\- .]?\Z")
+_OPTION = re.compile(r"--[\w\-]{0,32}?(?:password|passwd|passphrase|secret|token|api-?key)[\w\-]{0,16}[\s=]{1,3}")
+_NETRC = re.compile(r"login\s{1,4}\S{1,64}\s{1,4}password\s{1,4}")
+
+_PAIR = re.compile(r"[\w.\-]{1,64}=(?!\[(?:redacted|hashed):)\S{2}")
+_CURL = re.compile(r"\s(?:-u|--user)[\s=]{0,3}[\"']?[^\s:\"']{1,64}:([^\s\"']{3,256}+)")
+_MANIFEST = re.compile(r"kind[\"']?\s{0,4}:\s{0,4}[\"']?secret\b")
+_MANIFEST_VALUE = re.compile(
+    r"^[ \t]{1,16}[\w.\-]{1,64}:[ \t]{1,4}[\"']?([A-Za-z0-9+/]{8,65536}+={0,2})[\"']?[ \t]*$", re.MULTILINE
+)
+_SESSION = re.compile(r"session(?:_?id)?=([A-Za-z0-9%+/=_\-]{20,4096}+)", re.IGNORECASE)
+
+_QUOTED = {quote: re.compile(rf"(?:[^{quote}\\\r\n]++|\\.)++") for quote in "\"'`"}
+_ESCAPED_QUOTED = re.compile(r"[^\"'`\\\r\n]++")
+_OPENING = re.compile(r"(?P<escape>\\{0,3})(?P<quote>[\"'`])")
+_BARE = re.compile(r"(?:[^\s\"'`<>,;&|){}\]]|&(?![A-Za-z_]{1,24}=)){1,256}+")
+_BARE_REST = re.compile(r"[^\s\"'`<>,;&|){}\]]*+")
 _PLACEHOLDER = re.compile(
     r"[<$%{\[(*#].*|x{3,}.*|\.{3,}.*|(?:your|my|the|some|enter|insert|replace|change)[_\-\s].*|.*\.{3}|\*+|-+",
     re.IGNORECASE | re.DOTALL,
@@ -62,6 +76,8 @@ _NAMES = re.compile(
 _CODE = re.compile(
     r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)*[(\[]|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\Z|https?://|\$\{|/[\w./-]+\Z"
 )
+_IDENTIFIER = re.compile(r"[A-Za-z_]*(?:pass|pwd)[a-z]*_?[a-z_]*")
+_SPACE = re.compile(r"\s")
 _SYMBOL = re.compile(r"[^A-Za-z0-9_.\-/:]")
 _SCHEME = re.compile(
     r"[\"'`\\\]]{0,4}\s{0,3}[:=,]\s{0,3}[\"'`\\]{0,3}(?P<scheme>(?:basic|bearer|token|digest|apikey|api-key|negotiate|key)\s+)?"
@@ -74,61 +90,77 @@ _COOKIE = re.compile(r"[\"'\\]{0,3}\s{0,2}:\s{0,2}[\"'\\]{0,3}(?P<value>[^\r\n\"
 
 def find_assignments(text: Text) -> Iterator[Span]:
     """Values behind names of secrets."""
-    for gate, rest, before, is_password in _NAMES_BY_GATE:
-        if gate in text.lower:
-            for start, end in _names(text, gate, rest, before):
-                yield from _judge(text.raw, start, end, is_password=is_password)
-    yield from _find_headers(text)
+    lower = text.lower
+    for patterns, kind in ((_PASSWORDS, "password"), (_KEYS, "secret")):
+        for gate, pattern in patterns.items():
+            if gate in lower:
+                yield from _find(text, pattern, kind)
+    for gate, pattern in (("--", _OPTION), ("login", _NETRC)):
+        if gate in lower:
+            for match in pattern.finditer(lower):
+                span = _judge(text.raw, match.end(), "=", "password" if "pass" in match[0] else "secret")
+                if span is not None:
+                    yield span
 
 
-def _names(text: Text, gate: str, rest: re.Pattern[str], before: re.Pattern[str] | None) -> Iterator[tuple[int, int]]:
-    for at in text.positions(gate):
-        match = rest.match(text.lower, at + len(gate))
-        if match is not None and (before is None or before.search(text.lower[max(0, at - 16) : at])):
-            yield at, match.end()
+def find_places(text: Text) -> Iterator[Span]:
+    """Values that are secret because of where they stand: curl's user, a Kubernetes secret, a session's cookie."""
+    raw, lower = text.raw, text.lower
+    if "curl" in lower and "-u" in lower:
+        yield from (Span(*match.span(1), "password") for match in _CURL.finditer(raw))
+    if "data:" in lower and _MANIFEST.search(lower):
+        yield from (Span(*match.span(1), "secret") for match in _MANIFEST_VALUE.finditer(raw))
+    if "session" in lower:
+        yield from (Span(*match.span(1), "cookie") for match in _SESSION.finditer(raw))
 
 
-def _judge(raw: str, start: int, end: int, *, is_password: bool) -> Iterator[Span]:
-    found = _value(raw, start, end)
-    if found is None or INSIDE_MARKER.search(raw[max(0, start - 40) : start]):
-        return
-    begin, stop, separator, quoted = found
-    judge = looks_like_password if is_password else looks_like_key
-    if judge(raw[begin:stop], separator=separator, quoted=quoted):
-        yield Span(begin, stop, "password" if is_password else "secret")
+def _find(text: Text, pattern: re.Pattern[str], kind: str) -> Iterator[Span]:
+    lower, done = text.lower, 0
+    for match in pattern.finditer(lower):
+        start = match.start()
+        if start < done or lower.startswith(match[0][:4], match.end()):  # inside of a value, or a name again
+            continue
+        if lower.startswith("key", start) and not _BEFORE_KEY.search(lower[max(0, start - 16) : start]):
+            continue
+        if INSIDE_MARKER.search(lower[max(0, start - 40) : start]):
+            continue
+        span = _judge(text.raw, match.end(), match["sep"].strip(), kind)
+        if span is not None:
+            done = span.end
+            yield span
 
 
-def _value(raw: str, start: int, end: int) -> tuple[int, int, str, bool] | None:
-    """Start and end of the value behind a name, the separator, and whether the value is in quotes."""
-    after = _AFTER.match(raw, end)
-    if after is None:
-        argument = _ARGUMENT.match(raw, end) if _is_option(raw, start) else None
-        if argument is None:
-            return None
-        begin, separator = argument.end(), "="
-    else:
-        begin, separator = after.end(), after["sep"].strip()
-    quoted = _QUOTED.match(raw, begin)
-    if quoted is not None:
-        return quoted.start("value"), quoted.end("value"), separator, True
-    bare = _BARE.match(raw, begin)
-    return None if bare is None else (bare.start(), bare.end(), separator, False)
+def _judge(raw: str, begin: int, separator: str, kind: str) -> Span | None:
+    start, end, quoted = _value(raw, begin)
+    judge = looks_like_password if kind == "password" else looks_like_key
+    if end == start or not judge(raw[start:end], separator=separator, quoted=quoted):
+        return None
+    rest = None if quoted or end - start < _LONGEST_BARE else _BARE_REST.match(raw, end)
+    return Span(start, rest.end() if rest else end, kind)
 
 
-def _is_option(raw: str, start: int) -> bool:
-    """The name is a command-line option, or the word of a netrc line."""
-    window = raw[max(0, start - 48) : start]
-    return re.search(r"--[\w\-]{0,32}\Z|\blogin\s+\S{1,40}\s+\Z", window) is not None
+_LONGEST_BARE = 256
+
+
+def _value(raw: str, begin: int) -> tuple[int, int, bool]:
+    """Start and end of the value that begins here, and whether it is in quotes."""
+    opening = _OPENING.match(raw, begin)
+    if opening is None:
+        bare = _BARE.match(raw, begin)
+        return (begin, begin, False) if bare is None else (*bare.span(), False)
+    pattern = _ESCAPED_QUOTED if opening["escape"] else _QUOTED[opening["quote"]]
+    value = pattern.match(raw, opening.end())
+    return (begin, begin, True) if value is None else (*value.span(), True)
 
 
 def looks_like_password(value: str, *, separator: str = "=", quoted: bool = True) -> bool:
     """Whether the value of a password's name is one, and not a word of the sentence or a piece of code."""
     if not _is_plausible(value, least=3):
         return False
-    if any(letter.isspace() for letter in value):
+    if _SPACE.search(value):
         return quoted and separator in {"=", ":="} and any(letter.isdigit() for letter in value)
     if quoted:
-        return True
+        return not _IDENTIFIER.fullmatch(value)
     value = value.rstrip(".:!?")
     if value.lower() in _WORDS or _CODE.match(value):
         return False
@@ -140,11 +172,14 @@ def looks_like_password(value: str, *, separator: str = "=", quoted: bool = True
 
 def looks_like_key(value: str, *, separator: str = "=", quoted: bool = True) -> bool:
     """Whether the value of a key's or token's name is random enough to be one."""
-    least = 8 if quoted or separator == "=" else 12
-    if not _is_plausible(value, least=least) or any(letter.isspace() for letter in value):
+    least = 8 if quoted or separator == "=" or _is_very_mixed(value) else 12
+    if not _is_plausible(value, least=least) or _SPACE.search(value):
         return False
+    if value.isdigit():
+        return len(value) >= 16 and (quoted or separator == "=")  # noqa: PLR2004
     if _CODE.match(value) or not any(letter.isdigit() for letter in value):
-        return len(value) >= 20 and _is_mixed_case(value) and not _CODE.match(value)  # noqa: PLR2004
+        is_value = quoted or separator == "="  # behind a colon stands the type of an argument
+        return is_value and len(value) >= 20 and _is_mixed_case(value) and not _CODE.match(value)  # noqa: PLR2004
     return any(letter.isalpha() for letter in value) and entropy(value) >= min(3.0, math.log2(len(value)) - 0.6)
 
 
@@ -152,6 +187,11 @@ def _is_plausible(value: str, *, least: int) -> bool:
     if len(value) < least or value.startswith(MARKER_STARTS) or value.lower() in _WORDS:
         return False
     return _PLACEHOLDER.fullmatch(value) is None
+
+
+def _is_very_mixed(value: str) -> bool:
+    """Capitals, small letters and digits."""
+    return not (value.islower() or value.isupper()) and any(letter.isdigit() for letter in value)
 
 
 def _is_mixed_case(value: str) -> bool:
@@ -165,8 +205,11 @@ def entropy(value: str) -> float:
     return -sum(count / size * math.log2(count / size) for count in Counter(value).values())
 
 
-def _find_headers(text: Text) -> Iterator[Span]:
-    raw = text.raw
+def find_headers(text: Text) -> Iterator[Span]:
+    """Credentials in HTTP headers."""
+    raw, lower = text.raw, text.lower
+    if "authorization" not in lower and "bearer" not in lower and "cookie" not in lower:
+        return
     for at in text.positions("authorization"):
         match = _SCHEME.match(raw, at + len("authorization"))
         if match is not None and looks_like_key(match["value"], separator=":" if match["scheme"] is None else "="):
@@ -175,7 +218,9 @@ def _find_headers(text: Text) -> Iterator[Span]:
         match = _BEARER.match(raw, at + len("bearer"))
         if match is not None and looks_like_key(match["value"], quoted=False, separator=":"):
             yield Span(*match.span("value"), "authorization")
+    done = 0
     for at in text.positions("cookie"):
-        match = _COOKIE.match(raw, at + len("cookie"))
-        if match is not None and "=" in match["value"] and not match["value"].startswith(MARKER_STARTS):
+        match = _COOKIE.match(raw, at + len("cookie")) if at >= done else None
+        if match is not None and _PAIR.match(match["value"]):
+            done = match.end()
             yield Span(*match.span("value"), "cookie")

@@ -15,6 +15,7 @@ Action = Literal["redact", "hash", "keep"]
 SECRETS = frozenset({token.kind for token in TOKENS}) | {
     "authorization",
     "cookie",
+    "discord_token",
     "jwt",
     "password",
     "private_key",

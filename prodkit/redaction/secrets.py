@@ -6,7 +6,7 @@ import re
 from operator import add
 from typing import TYPE_CHECKING
 
-from prodkit.redaction.assignments import find_assignments
+from prodkit.redaction.assignments import find_assignments, find_headers, find_places
 from prodkit.redaction.text import Span
 from prodkit.redaction.tokens import TOKENS, Token
 
@@ -21,14 +21,16 @@ for _token in TOKENS:
     _BY_PAIR.setdefault(_token.gate[:2], []).append(_token)
 
 _BEFORE = 96  # how far before its gate a token may begin
-_RANDOM = re.compile(r"(?=[A-Za-z]*+\d)(?=\d*+[A-Za-z])[A-Za-z0-9]{8,}+|[A-Za-z]*[a-z][A-Z]{1,4}[a-z]{1,4}[A-Z]")
+_RANDOM = re.compile(r"(?=[A-Za-z]*+\d)(?=\d*+[A-Za-z])[A-Za-z0-9]{7,}+|[A-Za-z]*[a-z][A-Z]{1,4}[a-z]{1,4}[A-Z]")
 _ESCAPED = re.compile(r"(?:\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2})\Z")
 
 _JWT = re.compile(r"eyJ[\w\-]{8,}+\.[\w\-]{8,}+(?:\.[\w\-]*+){0,3}")
+_JWT_IN_BASE64 = re.compile(r"ZXlK[A-Za-z0-9+/_\-]{40,}+={0,2}")
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=\s\\:,.\-]*+")
 _DISCORD = re.compile(r"\.[\w\-]{6}\.[\w\-]{27,45}+")
 _DISCORD_BEFORE = re.compile(r"(?<![\w\-])[MNO][\w\-]{22,27}\Z")
+_FACEBOOK = re.compile(r"(?:\||%(?:7C)?)[A-Za-z0-9_\-]{27,40}+(?![A-Za-z0-9_\-])")
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")
 _USER_PASSWORD = re.compile(r"[^\s/?#@:'\"<>\\`]{0,128}+:(?!\d{1,5}[/?#])([^\s'\"<>`]{1,256})@")
 _USER_TOKEN = re.compile(r"([^\s/?#@:'\"<>`]{16,256}+)@")
@@ -54,12 +56,12 @@ def _candidates(words: str) -> Iterable[Token]:
 def _find(token: Token, raw: str) -> Iterator[Span]:
     at = raw.find(token.gate)
     while at >= 0:
-        match = token.pattern.match(raw, at)
         end = at + 1
+        start = _begin(token, raw, at)
+        match = token.pattern.match(raw, at) if start >= 0 else None
         if match is not None:
             end = match.end()
-            start = _begin(token, raw, at)
-            if start >= 0 and (not token.random or _RANDOM.search(raw, at + len(token.gate), end)):
+            if not token.random or _RANDOM.search(raw, at + len(token.gate), end):
                 yield Span(start + token.skip, end, token.kind)
         at = raw.find(token.gate, end)
 
@@ -82,6 +84,8 @@ def find_jwts(text: Text) -> Iterator[Span]:
     """JSON web tokens, signed or not."""
     if "eyJ" in text.long_words:
         yield from (Span(*match.span(), "jwt") for match in _JWT.finditer(text.raw))
+    if "ZXlK" in text.long_words:
+        yield from (Span(*match.span(), "jwt") for match in _JWT_IN_BASE64.finditer(text.raw))
 
 
 def find_private_keys(text: Text) -> Iterator[Span]:
@@ -135,12 +139,24 @@ def find_aws_secrets(text: Text) -> Iterator[Span]:
             at = raw.find(gate, at + 200)
 
 
+def find_facebook_tokens(text: Text) -> Iterator[Span]:
+    """Facebook's app tokens: a number, a bar, letters."""
+    if ("|" in text.raw or "%" in text.raw) and text.numbers:
+        for match in _FACEBOOK.finditer(text.raw):
+            before = re.search(r"(?<!\d)\d{15,16}\Z", text.raw[max(0, match.start() - 17) : match.start()])
+            if before is not None and _RANDOM.search(match[0]):
+                yield Span(match.start() - len(before[0]), match.end(), "facebook_token")
+
+
 FINDERS = (
     find_private_keys,
     find_tokens,
     find_jwts,
     find_url_passwords,
     find_discord_tokens,
+    find_facebook_tokens,
     find_aws_secrets,
     find_assignments,
+    find_headers,
+    find_places,
 )

@@ -109,12 +109,14 @@ class Walker:
 
     def _mapping(self, value: Mapping[Any, Any]) -> dict[str, JSON]:
         cleaned: dict[str, JSON] = {}
+        # {"name": "DB_PASSWORD", "value": "..."}
+        owner = next((value[key] for key in ("name", "key") if isinstance(value.get(key), str)), "")
         for key, item in value.items():
             name = key if type(key) is str else str(self.clean(key))
             written = self._clean_text(name) if type(key) is str else name
             while written in cleaned:  # two names may have become the same marker
                 written += "+"
-            cleaned[written] = self._named(name, item)
+            cleaned[written] = self._named(owner if owner and name == "value" else name, item)
         return cleaned
 
     def _named(self, name: str, item: object) -> JSON:
