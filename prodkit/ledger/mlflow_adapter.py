@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import re
 from contextlib import contextmanager
@@ -97,6 +98,8 @@ class Mlflow:
 
     def _prepare(self) -> str:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # its "creating tables" lines would land in the user's cell
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         with _told():
             if not self.uri.startswith("sqlite"):
                 return self._find_or_create()

@@ -169,7 +169,10 @@ def begin_on_fresh_project(root, results):
 
     ledger = Ledger.open(find_project(root), redactor=PlainRedactor(), shipper="inline")
     handle = ledger.start_run(build_spec())
-    results.put((handle.run_id, ledger.problem))
+    deadline = time.monotonic() + 60
+    while ledger.flush().pending and time.monotonic() < deadline:  # another one may be shipping
+        time.sleep(0.2)
+    results.put((ledger.url(handle), ledger._shipments.rejections()))
 
 
 @pytest.mark.slow
@@ -181,15 +184,17 @@ def test_parallel_starts_in_a_fresh_project_make_one_experiment(tmp_path):
     workers = [context.Process(target=begin_on_fresh_project, args=(tmp_path, results)) for _ in range(4)]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=120) for _ in workers]
+    found = [results.get(timeout=150) for _ in workers]
     for worker in workers:
         worker.join(30)
     from mlflow import MlflowClient
 
     client = MlflowClient(find_project(tmp_path).tracking_uri)
-    assert [problem for _, problem in found if problem] == []
+    assert [rejected for _, rejected in found if rejected] == []
     assert len(client.search_experiments()) == 2  # with MLflow's own Default
-    assert {run.info.run_id for run in client.search_runs(["1"])} == {run_id for run_id, _ in found}
+    runs = client.search_runs(["1"])
+    assert {f"prodkit ui --run {run.info.run_id}" for run in runs} == {url for url, _ in found}
+    assert len(runs) == 4
 
 
 @pytest.mark.slow
