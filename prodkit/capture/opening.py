@@ -51,6 +51,7 @@ def open_run(options: RunOptions) -> OpenRun:
     _start(run)
     try:
         _check_inputs(run)
+        run.sight.__enter__()
     except BaseException as error:
         close_run(run, error)
         raise
@@ -67,6 +68,7 @@ def close_run(run: OpenRun, error: BaseException | None = None) -> RunSummary:
         if still:
             run.note(f"{still} traces were still open when the run ended; they are logged when they end.")
         run.ended = now()
+        run.sight.__exit__(None, None, None)
         leave(run)
         run.status = _status(error)
     _log_outputs(run)
@@ -209,12 +211,28 @@ def _log_outputs(run: OpenRun) -> None:
             found[name] = run.options.namespace[name]  # type: ignore[index]  # in a namespace that is there
         elif name not in found:
             run.note(f"The output `{name}` wasn't made.")
+    _log_seen(run)
     for name, frame in found.items():
         if not inputs.is_frame(frame):
             run.note(f"The output `{name}` is a {type(frame).__name__}, not a dataframe; it isn't recorded.")
             continue
         source, spec = inputs.source_of(name, frame, run.project)
         record = inputs.describe(name, frame, source, spec, context="output")
+        run.datasets = (*run.datasets, record)
+        run.ledger.log_dataset(run.handle, record)
+
+
+def _log_seen(run: OpenRun) -> None:
+    """What the code was seen to read and write, beside the inputs that it declared."""
+    try:
+        seen = [*run.sight.reads, *run.sight.writes]
+    except Exception as error:  # what was seen is a help; it must not take a run's figures away
+        run.note(f"What the run read and wrote couldn't be told: {type(error).__name__}.", error=error)
+        return
+    declared = {one.attributes.get("data_source_name", one.name) for one in run.datasets}
+    for record in seen:
+        if record.context == "input" and record.name in declared:
+            continue
         run.datasets = (*run.datasets, record)
         run.ledger.log_dataset(run.handle, record)
 

@@ -14,9 +14,13 @@ from prodkit.ledger import Ledger
 from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prodkit.capture.runs import OpenRun
     from prodkit.records import CallRecord, PromptVersion
 
+_EARLY = 3  # calls after which the first guess is made; it is looked at again when the run ends
+_KEPT = 256  # texts of a run, to find their constant part in
 _SHORTEST = 12  # letters of constant text that say enough to know a template by
 _known: dict[str, Prompt] = {}  # name -> the newest prompt of that name in this process
 
@@ -27,11 +31,12 @@ class Prompt:
     Calls whose messages hold the filled template are linked to the version, wherever they are made.
     """
 
-    def __init__(self, version: PromptVersion) -> None:
-        self.version = version
-        self.literals = tuple(text for text, *_ in string.Formatter().parse(version.template) if text)
+    def __init__(self, version: PromptVersion, template: str) -> None:
+        # the registry's text has been cleaned; what is filled in and sent is the user's own
+        self.version, self.template = version, template
+        self.literals = tuple(text for text, *_ in string.Formatter().parse(template) if text)
         self.fields = tuple(
-            dict.fromkeys(name for _, name, *_ in string.Formatter().parse(version.template) if name is not None)
+            dict.fromkeys(name for _, name, *_ in string.Formatter().parse(template) if name is not None)
         )
         self._pattern = re.compile(".*?".join(map(re.escape, self.literals)), re.DOTALL)
 
@@ -39,11 +44,6 @@ class Prompt:
     def name(self) -> str:
         """Its name in the registry."""
         return self.version.name
-
-    @property
-    def template(self) -> str:
-        """Its text, with `{placeholders}`."""
-        return self.version.template
 
     @property
     def uri(self) -> str:
@@ -95,7 +95,7 @@ def prompt(name: str, template: str, **parameters: object) -> Prompt:
     run = current_run()
     ledger = run.ledger if run is not None else Ledger.open(find_project())
     handle = run.handle if run is not None and run.options.kind != "session" else None
-    made = Prompt(ledger.register_prompt(name, template, parameters=parameters, run=handle))
+    made = Prompt(ledger.register_prompt(name, template, parameters=parameters, run=handle), template)
     _known[name] = made
     return made
 
@@ -117,12 +117,14 @@ def _check_template(name: str, template: str) -> None:
         )
 
 
-def matching(content: Any) -> list[PromptVersion]:
-    """The registered prompts that a request's messages were made with."""
-    if not _known:
-        return []
-    texts = [text for _, text in payload.texts(content)]
-    return [known.version for known in list(_known.values()) if any(known.made(text) for text in texts)]
+def matching(content: Any, recognised: Sequence[Prompt] = ()) -> list[PromptVersion]:
+    """The prompts that a request's messages were made with: the registered ones, else those recognised so far."""
+    texts = [text for _, text in payload.texts(content)] if _known or recognised else []
+    for prompts in (list(_known.values()), recognised):
+        found = [known.version for known in prompts if any(known.made(text) for text in texts)]
+        if found:
+            return found
+    return []
 
 
 class Recogniser:
@@ -132,20 +134,36 @@ class Recogniser:
         self._texts: dict[str, list[str]] = {}  # role -> texts
         self._parameters: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self.uris: tuple[str, ...] = ()
+        self._seen = 0
+        self.known: tuple[Prompt, ...] = ()
 
-    def add(self, call: CallRecord) -> None:
-        """Look at one call."""
-        if call.prompts:
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The versions that were made of what was recognised."""
+        return tuple(known.uri for known in self.known)
+
+    def add(self, call: CallRecord, run: OpenRun) -> None:
+        """Look at one call. After a few, what they share is registered, so that later calls can be linked to it."""
+        explained = set(call.prompts) - set(self.uris)
+        if explained or call.prompt is None:
             return
+        self._collect(call)
+        with self._lock:
+            self._seen += 1
+            now = self._seen == _EARLY
+        if now:
+            self.register(run)
+
+    def _collect(self, call: CallRecord) -> None:
         said: dict[str, list[str]] = {}
         for role, text in payload.texts(call.prompt):
             said.setdefault(role, []).append(text)
         with self._lock:
             self._parameters = {key: call.parameters[key] for key in _MODEL_PARAMETERS if key in call.parameters}
             for role in ("system", "developer", "user"):
-                if role in said:
-                    self._texts.setdefault("system" if role == "developer" else role, []).append(said[role][0])
+                texts = self._texts.setdefault("system" if role == "developer" else role, [])
+                if role in said and len(texts) < _KEPT:
+                    texts.append(said[role][0])
 
     def templates(self) -> dict[str, str]:
         """Part (`system` or `user`) -> the template that its texts were made with."""
@@ -154,7 +172,7 @@ class Recogniser:
         found = {}
         with self._lock:
             for role, texts in self._texts.items():
-                template = common_template(texts, whole_if_alone=role == "system")
+                template = common_template(texts, whole_if_alone=role == "system") if texts else ""
                 if template:
                     found[role] = template
         return found
@@ -162,15 +180,15 @@ class Recogniser:
     def register(self, run: OpenRun) -> None:
         """Make versions of what was recognised, under the run's name."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", run.name).strip("-") or "cell"
-        found = self.templates()
-        versions = []
-        for role, template in found.items():
-            called = name if len(found) == 1 else f"{name}.{role}"
+        made = []
+        for role, template in self.templates().items():
+            called = f"{name}.system" if role == "system" else name
             tags = {"prodkit.recognised": "true", "prodkit.role": role}
-            versions.append(
-                run.ledger.register_prompt(called, template, parameters=self._parameters, tags=tags, run=run.handle)
+            version = run.ledger.register_prompt(
+                called, template, parameters=self._parameters, tags=tags, run=run.handle
             )
-        self.uris = tuple(version.uri for version in versions)
+            made.append(Prompt(version, template))
+        self.known = tuple(made)
 
 
 _MODEL_PARAMETERS = ("temperature", "top_p", "max_tokens", "max_completion_tokens", "response_format", "seed", "stop")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.capture.compute import Meter
 from prodkit.capture.context import Stamp
+from prodkit.capture.lineage import watch
 from prodkit.capture.prompts import Recogniser, matching
 from prodkit.capture.tally import Tally
 from prodkit.ledger import Ledger
@@ -48,6 +49,7 @@ class OpenRun:
         self.checked: tuple[CheckedInput, ...] = ()
         self.datasets: tuple[DatasetRecord, ...] = ()
         self.tally, self.meter, self.recogniser = Tally(), Meter(), Recogniser()
+        self.sight = watch(project)
         self._notices: dict[str, None] = {}
         self._lock = threading.Lock()
         above: Stamp = parent.stamp if parent is not None else Stamp()
@@ -94,7 +96,7 @@ class OpenRun:
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:
-        """The calls that have ended so far."""
+        """The calls that have ended so far; the latest thousand with prompt and answer."""
         return tuple(self.tally.calls)
 
     @property
@@ -118,13 +120,13 @@ class OpenRun:
 
     def prompts_in(self, prompt: Any) -> tuple[str, ...]:
         """URIs of the registered prompts that this request was made with."""
-        return tuple(version.uri for version in matching(prompt))
+        return tuple(version.uri for version in matching(prompt, self.recogniser.known))
 
     def take(self, trace: TraceRecord) -> None:
         """Count the calls of a trace that is complete; figures of a run that is over are corrected."""
         for call in trace.calls:
             self.tally.add(call)
-            self.recogniser.add(call)
+            self.recogniser.add(call, self)
         if self.closed and trace.calls:
             self.ledger.log_metrics(self.handle, self.tally.metrics())
 

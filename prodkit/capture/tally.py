@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from prodkit.records import CallRecord
 
+_WITH_CONTENT = 1_000  # the latest calls, whose prompts and answers are kept here
 _ENOUGH = 3  # answers seen, before their length says anything about the next one
 
 
@@ -30,6 +32,9 @@ class Tally:
         """Count one call."""
         with self._lock:
             self.calls.append(call)
+            if len(self.calls) > _WITH_CONTENT:  # the journal has it all; a kernel's memory needn't
+                old = len(self.calls) - _WITH_CONTENT - 1
+                self.calls[old] = replace(self.calls[old], prompt=None, response=None)
             if call.status is Status.OK:
                 self._seconds.append(call.seconds)
             if call.usage.output_tokens is not None:

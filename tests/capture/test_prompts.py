@@ -44,6 +44,14 @@ def test_a_version_is_new_only_when_its_text_is(here):
     assert [one.version.version for one in (first, again, changed, hotter)] == [1, 1, 2, 3]
 
 
+def test_what_is_sent_is_not_redacted(here):
+    """The registry's text is cleaned; the text that is filled in and sent stays the user's own."""
+    here()
+    made = prompt("mail", "Answer as jane.doe@example.org would: {question}")
+    assert made.format(question="why?") == "Answer as jane.doe@example.org would: why?"
+    assert "jane.doe" not in made.version.template
+
+
 def test_formatting_checks_its_values(here):
     """A missing value and a value without a place are refused by name."""
     here()
@@ -69,7 +77,7 @@ def test_unregistered_prompts_are_recognised(here, client):
 
     here()
     with run("sort tickets") as opened:
-        for body in ("my invoice is wrong", "the app crashes", "where is my parcel"):
+        for body in ("my invoice is wrong", "the app crashes", "where is my parcel", "I can't log in"):
             client.chat.completions.create(
                 model="gpt-4o-mini",
                 temperature=0,
@@ -79,9 +87,10 @@ def test_unregistered_prompts_are_recognised(here, client):
                 ],
             )
     opened.ledger.flush()
-    assert set(opened.summary().prompts) == {"prompts:/sort-tickets.system/1", "prompts:/sort-tickets.user/1"}
-    version = mlflow.genai.load_prompt("prompts:/sort-tickets.user/1")
+    assert set(opened.summary().prompts) == {"prompts:/sort-tickets.system/1", "prompts:/sort-tickets/1"}
+    version = mlflow.genai.load_prompt("prompts:/sort-tickets/1")
     assert version.template == "Ticket:\n{value}\n\nWhich queue?"
+    assert set(opened.calls[3].prompts) == set(opened.summary().prompts)  # from the fourth call on each call is linked
 
 
 WORDS = [
