@@ -41,14 +41,18 @@ def infer(data: str, name: str | None, owner: str, out: Path | None, param: tupl
         raise ConfigError("contract.exists", "There is a contract already.", where=str(out), fix="choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(drafted.to_yaml(), encoding="utf-8")
-    click.echo(f"{out}: {len(drafted.columns)} columns, {len(drafted.rules)} rules. Read it, then set `status: active`.")
+    click.echo(
+        f"{out}: {len(drafted.columns)} columns, {len(drafted.rules)} rules. Read it, then set `status: active`."
+    )
 
 
 @contract.command()
 @click.argument("data")
 @click.argument("file", required=False, type=_FILE)
 @click.option("--mode", type=click.Choice(["refuse", "quarantine", "warn"]), default="refuse", show_default=True)
-@click.option("--engine", type=click.Choice(["arrow", "pandera"]), default="arrow", show_default=True, help="Who evaluates.")
+@click.option(
+    "--engine", type=click.Choice(["arrow", "pandera"]), default="arrow", show_default=True, help="Who evaluates."
+)
 @click.option("--quarantine", "aside", type=_FILE, help="Write the bad rows to this file, each with its reasons.")
 @click.option("--html", type=_FILE, help="Write the report to this file.")
 @click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="A parameter of the source.")
@@ -100,7 +104,9 @@ def diff(old: Path, new: Path, side: str) -> None:
 @click.argument("data")
 @click.argument("file", required=False, type=_FILE)
 @click.option("--mutate", is_flag=True, help="Inject fifteen kinds of corruption.")
-@click.option("--at-least", type=click.FloatRange(0, 1), default=0.0, help="Exit with 1 when a smaller share is noticed.")
+@click.option(
+    "--at-least", type=click.FloatRange(0, 1), default=0.0, help="Exit with 1 when a smaller share is noticed."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--param", "-p", multiple=True, metavar="NAME=VALUE", help="A parameter of the source.")
 def test(data: str, file: Path | None, mutate: bool, at_least: float, seed: int, param: tuple[str, ...]) -> None:
@@ -116,7 +122,9 @@ def test(data: str, file: Path | None, mutate: bool, at_least: float, seed: int,
         missed = f"  missed in {', '.join(killing.missed)}" if killing.missed else ""
         click.echo(f"{click.style(figure.rjust(7), fg=colour if killing.tried else None)}  {killing.kind}{missed}")
     reached = score(killings)
-    click.echo(f"The contract notices {100 * reached:.0f} % of {sum(killing.tried for killing in killings)} corruptions.")
+    click.echo(
+        f"The contract notices {100 * reached:.0f} % of {sum(killing.tried for killing in killings)} corruptions."
+    )
     if reached < at_least:
         sys.exit(BROKEN)
 
@@ -143,13 +151,14 @@ def _data(data: str, params: tuple[str, ...]) -> Any:
         return read_table(path)
     from prodkit.sources import read
 
-    return read(data, **dict(_pair(param) for param in params))
+    given: dict[str, Any] = dict(_pair(param) for param in params)
+    return read(data, **given)
 
 
 def _pair(param: str) -> tuple[str, str]:
     name, sign, value = param.partition("=")
-    if not sign:
-        raise click.UsageError(f"`{param}` isn't NAME=VALUE")
+    if not sign or name in ("strict", "project"):
+        raise click.UsageError(f"`{param}` isn't NAME=VALUE with a parameter of the source")
     return name, value
 
 
@@ -162,18 +171,25 @@ def _contract(data: str, file: Path | None) -> Contract:
     project = find_project()
     source = project.manifest.data_sources.get(data)
     if source is None or not source.contract:
-        raise ConfigError("contract.none", "No contract is named.", where=data, fix="name the contract's file behind the data")
+        raise ConfigError(
+            "contract.none", "No contract is named.", where=data, fix="name the contract's file behind the data"
+        )
     return Contract.load(project.path(source.contract))
 
 
 def _show(result: Validation) -> None:
     from prodkit.contracts.report import rows, share, verdict
 
-    click.echo(click.style("kept   " if result.ok else "broken ", fg="green" if result.ok else "red", bold=True) + verdict(result))
+    click.echo(
+        click.style("kept   " if result.ok else "broken ", fg="green" if result.ok else "red", bold=True)
+        + verdict(result)
+    )
     width = max((len(finding.rule) for finding in result.findings), default=0)
     for finding in result.findings:
         mark = "warning: " if finding.severity == "warning" else ""
         place = f"  rows {rows(finding)}" if finding.rows else ""
-        click.echo(f"  {finding.rule.ljust(width)}  {finding.count:>7,}  {share(finding):>7}  {mark}{finding.what}{place}")
+        click.echo(
+            f"  {finding.rule.ljust(width)}  {finding.count:>7,}  {share(finding):>7}  {mark}{finding.what}{place}"
+        )
     for entry in result.unchecked:
         click.echo(f"  not checked: {entry}")

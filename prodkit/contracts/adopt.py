@@ -9,7 +9,7 @@ import yaml
 
 from prodkit.contracts.bounds import text_of
 from prodkit.contracts.contract import Contract
-from prodkit.contracts.custom import known_checks
+from prodkit.contracts.custom import DTYPE, known_checks
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def adopt(schema: Any, *, name: str = "") -> Contract:
     table: dict[str, Any] = {"name": name, "physicalType": "table"}
     if schema.description:
         table["description"] = schema.description
-    table["properties"] = [_property(column) for column in schema.columns.values()]
+    library = "polars" if is_polars(schema) else "pandas"
+    table["properties"] = [_property(column, library) for column in schema.columns.values()]
     if schema.strict is True:
         table["customProperties"] = [{"property": "additionalColumns", "value": "refuse"}]
     quality = [_custom(check, "the table") for check in schema.checks]
@@ -121,7 +122,7 @@ def _refuse_unportable(schema: Any) -> None:
             raise _not_portable(what, str(schema.name or "schema"), fix)
 
 
-def _property(column: Any) -> dict[str, Any]:
+def _property(column: Any, library: str) -> dict[str, Any]:
     problems = [
         (bool(column.regex), "a column name that is a pattern has no place", "name the columns"),
         (bool(column.coerce), "coerce=True changes values", "set coerce=False and convert before"),
@@ -141,7 +142,7 @@ def _property(column: Any) -> dict[str, Any]:
     quality: list[dict[str, Any]] = []
     if column.dtype is not None:
         prop |= _type(column)
-        quality.append(_implementation({"check": "dtype", "dtype": str(column.dtype)}))
+        quality.append(_implementation({"check": DTYPE, "dtype": str(column.dtype), "library": library}))
     prop["required"] = not column.nullable
     if column.unique:
         prop["unique"] = True

@@ -72,7 +72,9 @@ def _meaning(old: Column, new: Column) -> Iterator[Change]:
         what = f"the classification was {old.classification or 'open'}, now it is {new.classification or 'open'}"
         yield Change(old.name, what, READERS if old.public and not new.public else ())
     if old.pii != new.pii:
-        yield Change(old.name, "the column now counts as personal data" if new.pii else "it no longer counts as personal data")
+        yield Change(
+            old.name, "the column now counts as personal data" if new.pii else "it no longer counts as personal data"
+        )
 
 
 def _rules(column: str, old: tuple[Rule, ...], new: tuple[Rule, ...]) -> Iterator[Change]:

@@ -11,7 +11,7 @@ import pandera.pandas as pa
 from prodkit.contracts.bounds import text_of
 from prodkit.contracts.cells import from_pandas
 from prodkit.contracts.checks import CHECKS, unique_together
-from prodkit.contracts.custom import build_check
+from prodkit.contracts.custom import DTYPE, build_check
 from prodkit.contracts.types import type_fails
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def compile_pandas(contract: Contract) -> Any:
 
 def _column(column: Column) -> Any:
     own = [rule for rule in column.rules if rule.column == column.name and not _left_out(rule)]
+    exact = next((rule.argument for rule in column.rules if _is_dtype(rule)), {})
     return pa.Column(
-        dtype=None,
+        dtype=exact.get("dtype") if exact.get("library", "pandas") == "pandas" else None,
         checks=[_check(rule, column.logical_type) for rule in own if rule.kind != "required"],
         nullable=not column.required,
         required=not column.optional,
@@ -56,7 +57,11 @@ def _column(column: Column) -> Any:
 
 
 def _left_out(rule: Rule) -> bool:
-    return rule.tolerance is not None or rule.kind == "unchecked"
+    return rule.tolerance is not None or rule.kind == "unchecked" or _is_dtype(rule)
+
+
+def _is_dtype(rule: Rule) -> bool:
+    return rule.kind == "pandera" and rule.argument["check"] == DTYPE
 
 
 def _check(rule: Rule, logical: str) -> Any:

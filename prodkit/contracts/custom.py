@@ -1,7 +1,8 @@
 """Rules that only pandera can say: `quality: type: custom, engine: pandera`.
 
 The implementation is a mapping `{check: NAME, ...arguments}`: a check that pandera ships, one that the user has
-registered with `pandera.extensions.register_check_method`, or `compare_columns` (left, operator, right), which is ours.
+registered with `pandera.extensions.register_check_method`, or one of ours: `compare_columns` (left, operator, right) and
+`dtype` (dtype, library), which holds a column to the exact type that a library gives it.
 Code is never read from a contract.
 """
 
@@ -24,6 +25,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     ">=": operator.ge,
 }
 COMPARE = "compare_columns"
+DTYPE = "dtype"
 
 
 def read_implementation(implementation: object) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def read_implementation(implementation: object) -> dict[str, Any]:
             raise ValueError(f"{COMPARE} needs `{missing[0]}`")
         if implementation["operator"] not in COMPARISONS:
             raise ValueError("the operator is none of " + " ".join(COMPARISONS))
+    if implementation["check"] == DTYPE and not isinstance(implementation.get("dtype"), str):
+        raise ValueError("dtype needs `dtype`")
     return dict(implementation)
 
 
@@ -50,7 +54,7 @@ def known_checks() -> list[str]:
     import pandera.pandas  # noqa: F401  (registers the checks' implementations)
     from pandera.api.checks import Check
 
-    return sorted({*Check.CHECK_FUNCTION_REGISTRY, *Check.REGISTERED_CUSTOM_CHECKS, COMPARE})
+    return sorted({*Check.CHECK_FUNCTION_REGISTRY, *Check.REGISTERED_CUSTOM_CHECKS, COMPARE, DTYPE})
 
 
 def build_check(implementation: Mapping[str, Any], name: str) -> Any:

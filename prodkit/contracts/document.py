@@ -34,12 +34,30 @@ def parse(text: str, name: str) -> tuple[OpenDataContractStandard, Document]:
             where=f"{name}:1",
             fix="begin it with `apiVersion: v3.1.0` and `kind: DataContract`",
         )
+    if "schema_type" in document.data:
+        document = _read(_from_pandera(text, name), name)
     _require_keys(document)
     _refuse_unknown_keys(document.data, OpenDataContractStandard, (), document)
     try:
         return OpenDataContractStandard.model_validate(_texts(document.data)), document
     except ValidationError as error:
         raise _explain(error, document) from error
+
+
+def _from_pandera(text: str, name: str) -> str:
+    """Pandera's own YAML as a contract's. Its reader is safe; what a contract can't say is refused."""
+    from prodkit.contracts.adopt import adopt, from_schema_yaml
+
+    try:
+        schema = from_schema_yaml(text)
+    except Exception as error:
+        raise ConfigError(
+            "contract.invalid",
+            f"pandera can't read its schema: {type(error).__name__}.",
+            where=f"{name}:1",
+            fix="correct it",
+        ) from error
+    return adopt(schema, name=schema.name or name.split(".", maxsplit=1)[0]).to_yaml()
 
 
 def _read(text: str, name: str) -> Document:

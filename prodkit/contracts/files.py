@@ -19,12 +19,17 @@ def read_table(path: Path) -> Any:
         DataError: `contract.no-data`, `contract.unknown-file`, `contract.unreadable-data`.
     """
     if not path.is_file():
-        others = [other.name for other in path.parent.glob("*") if other.suffix in KINDS] if path.parent.is_dir() else []
+        others = (
+            [other.name for other in path.parent.glob("*") if other.suffix in KINDS] if path.parent.is_dir() else []
+        )
         raise DataError("contract.no-data", "There is no such file.", where=str(path), fix=nearest(path.name, others))
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise DataError(
-            "contract.unknown-file", f"Files of the kind `{kind}` aren't read.", where=str(path), fix="use " + ", ".join(KINDS)
+            "contract.unknown-file",
+            f"Files of the kind `{kind}` aren't read.",
+            where=str(path),
+            fix="use " + ", ".join(KINDS),
         )
     try:
         return _read(path, kind)

@@ -30,6 +30,7 @@ class Frame(ABC):
         rows: the number of its rows.
     """
 
+    library = ""  # whose types the columns have
     typed = True  # whether a column without rows still has a type that can be judged
 
     def __init__(self, data: Any, names: list[str], rows: int) -> None:
@@ -75,6 +76,7 @@ class Frame(ABC):
 class PandasFrame(Frame):
     """A pandas DataFrame."""
 
+    library = "pandas"
     typed = False
 
     def __init__(self, data: Any) -> None:
@@ -99,6 +101,8 @@ class PandasFrame(Frame):
 
 class ArrowFrame(Frame):
     """A pyarrow Table or RecordBatch."""
+
+    library = "pyarrow"
 
     def __init__(self, data: Any) -> None:
         super().__init__(data, list(data.schema.names), data.num_rows)
@@ -126,6 +130,8 @@ class ArrowFrame(Frame):
 
 class PolarsFrame(Frame):
     """A polars DataFrame; a LazyFrame is collected once, and what comes back is lazy again."""
+
+    library = "polars"
 
     def __init__(self, data: Any) -> None:
         import polars as pl
