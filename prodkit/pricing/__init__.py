@@ -53,7 +53,7 @@ def price(
         `priced`, or `estimated` with the reason, or `unpriced` with the reason and `usd=None`. Never raises for an
         unknown model or contradictory counts.
     """
-    moment = when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    moment = when if when.tzinfo is UTC else when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
     tokens = count(usage, details)
     if problem := first_problem(tokens):
         return Cost(reason=problem)
@@ -80,10 +80,13 @@ def estimate(
     """
     size = prompt_tokens if prompt_tokens is not None else (prompt_chars or 0)
     answer = ASSUMED_OUTPUT_TOKENS if max_output_tokens is None else max_output_tokens
-    plain = Usage(input_tokens=size, output_tokens=answer)
-    written = Usage(input_tokens=size, output_tokens=answer, cache_write_tokens=size)
+    usages = (
+        Usage(input_tokens=size, output_tokens=answer),
+        Usage(input_tokens=size, output_tokens=answer, cache_write_tokens=size),
+        Usage(input_tokens=size),  # embeddings have no price for output
+    )
     moment = when or now()
-    prices = [price(provider, model, usage, when=moment, manifest=manifest).usd for usage in (plain, written)]
+    prices = [price(provider, model, usage, when=moment, manifest=manifest).usd for usage in usages]
     return max((usd for usd in prices if usd is not None), default=None)
 
 

@@ -44,6 +44,12 @@ _ALIASES = {
 _OUTPUT = ("output_reasoning_tokens", "output_audio_tokens", "output_image_tokens")
 _INPUT = ("cache_read_tokens", "cache_write_tokens", "input_audio_tokens", "input_image_tokens")
 _PROBED = frozenset({"input_tokens", "output_tokens", *_OUTPUT, *_INPUT})
+_MODALITIES = {
+    "input_audio_tokens": "input_audio_mtok",
+    "output_audio_tokens": "output_audio_mtok",
+    "input_image_tokens": "input_image_mtok",
+    "output_image_tokens": "output_image_mtok",
+}
 _CACHE_LIMIT = 4096
 
 Context = tuple[tuple[str, str], ...]
@@ -76,6 +82,7 @@ class Entry:
     by_hour: bool = False
     has_input: bool = False
     has_output: bool = False
+    modalities: frozenset[str] = frozenset()  # counts other than text that have a price of their own
     steps: tuple[int, ...] = ()  # input sizes above which another price applies to the whole call
     rates: dict[int, Rates | None] = field(default_factory=dict)  # by number of steps passed
 
@@ -102,7 +109,8 @@ def quote(provider: str, model: str, tokens: Tokens, moment: datetime, *, batch:
         usd = _total(entry, tokens, moment, context)
     except ValueError as error:
         return Cost(reason=f"the token counts contradict each other: {error}")
-    return Cost(usd, "estimated" if entry.note else "priced", source(), moment.date(), entry.note)
+    note = entry.note or (_doubt(entry, tokens) if tokens.keys() & _MODALITIES.keys() else "")
+    return Cost(usd, "estimated" if note else "priced", source(), moment.date(), note)
 
 
 @cache
@@ -122,6 +130,23 @@ def _gap(entry: Entry, tokens: Tokens) -> str:
     if tokens["input_tokens"] is None or (tokens["output_tokens"] is None and entry.has_output):
         return "the provider reported only a part of the token counts"
     return ""
+
+
+def _doubt(entry: Entry, tokens: Tokens) -> str:
+    """Why the price of audio or images is a guess: the library takes the text's price when it has no other."""
+    for kind in _MODALITIES.keys() & tokens.keys():
+        if kind not in entry.modalities:
+            return f"the table has no price for this model's {kind.replace('_', ' ')}; the price of text is used"
+    if _overlap(tokens):
+        return "it isn't known which of the cached tokens are audio or image"
+    return ""
+
+
+def _overlap(tokens: Tokens) -> int:
+    """How many tokens must be both cached and audio or image."""
+    special = sum(tokens.get(kind) or 0 for kind in ("input_audio_tokens", "input_image_tokens"))
+    cached = tokens.get("cache_read_tokens") or 0
+    return max(0, special + cached - (tokens["input_tokens"] or 0)) if special else 0
 
 
 def _total(entry: Entry, tokens: Tokens, moment: datetime, context: Context) -> Decimal:
@@ -164,6 +189,7 @@ def _look_up(provider: str, model: str, moment: datetime, context: Context) -> E
     prices = info.get_prices(moment, dict(context) or None)
     named = {name: value for name, value in vars(prices).items() if value is not None and not name.startswith("_")}
     entry.has_input, entry.has_output = "input_mtok" in named, "output_mtok" in named
+    entry.modalities = frozenset(kind for kind, price_key in _MODALITIES.items() if price_key in named)
     if not entry.has_input and not entry.has_output:
         entry.reason = f"the price table has no token price for `{model}`"
     tiered = [value for value in named.values() if isinstance(value, TieredPrices)]
@@ -208,8 +234,9 @@ def _ask(entry: Entry, tokens: Tokens, moment: datetime, context: Context) -> De
 
     counts = {kind: number for kind, number in tokens.items() if number is not None}
     if _overlaps(tokens):
-        counts.setdefault("cache_audio_read_tokens", 0)
-        counts.setdefault("cache_image_read_tokens", 0)
+        audio, overlap = counts.get("input_audio_tokens", 0), _overlap(tokens)
+        counts.setdefault("cache_audio_read_tokens", min(audio, overlap))
+        counts.setdefault("cache_image_read_tokens", overlap - min(audio, overlap))
     result = entry.model.calc_price(
         Usage(**counts), entry.provider, genai_request_timestamp=moment, price_context=dict(context) or None
     )
