@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from prodkit.capture import OpenRun
-    from prodkit.records import RunSummary
+    from prodkit.records import CallRecord, RunSummary
+
+
+MOST_CALLS = 2_000
 
 
 @dataclass
@@ -37,6 +41,8 @@ class CellRuns:
         self._shell, self._defaults = shell, defaults
         self._cells: list[_Cell] = []
         self.history: list[RunSummary] = []  # of the runs that are over
+        self.calls: deque[CallRecord] = deque(maxlen=MOST_CALLS)  # of the runs that are over, the newest last
+        self.listeners: list[Callable[[], None]] = []  # called when a run has begun or ended
         self.last_error: BaseException | None = None
 
     def began(self, info: ExecutionInfo) -> None:
@@ -66,7 +72,17 @@ class CellRuns:
             )
         )
         cell.runs.append(run)
+        self._tell()
         return run
+
+    @property
+    def open_runs(self) -> tuple[OpenRun, ...]:
+        """The runs of the cells that are running, the newest last."""
+        return tuple(run for cell in list(self._cells) for run in list(cell.runs))
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     @property
     def code(self) -> str:
@@ -93,6 +109,8 @@ class CellRuns:
         try:
             summary = close_run(run, error)
             self.history.append(summary)
+            self.calls.extend(run.calls)
+            self._tell()
             display(Card(summary))
         except Exception as problem:  # a card must not take the cell's own outputs away
             display(Trouble("The run could not be closed properly.", problem))

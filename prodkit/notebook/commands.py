@@ -16,6 +16,8 @@ from prodkit.notebook.always import AlwaysOn
 from prodkit.notebook.cells import notebook_path
 from prodkit.notebook.displays import usd
 from prodkit.notebook.header import MAGIC
+from prodkit.notebook.panel import RunPanel
+from prodkit.notebook.requests import RequestBrowser
 from prodkit.notebook.tables import Table
 from prodkit.records import RunSummary, now
 
@@ -107,6 +109,16 @@ class Commands:
         rows.append(("total", sum(run.calls for run in history), "", "", usd(total), unpriced or ""))
         heads = ("run", "calls", "tokens in", "tokens out", "cost", "unpriced calls")
         return Table("costs of this kernel's runs", heads, tuple(rows), tuple(_balances()))
+
+    def panel(self, words: Sequence[str]) -> RunPanel:
+        """Follow the runs of this kernel live, with a button that stops them."""
+        _no_more(words, "panel")
+        return RunPanel(self._runs)
+
+    def requests(self, words: Sequence[str]) -> RequestBrowser:
+        """Look through the captured prompts and answers of this kernel, and compare two."""
+        _no_more(words, "requests")
+        return RequestBrowser(self._runs)
 
     def contract(self, words: Sequence[str]) -> Table:
         """Draft a contract from a dataframe: `%prodkit contract FRAME [--to contracts/FRAME.odcs.yaml]`."""

@@ -1,0 +1,100 @@
+"""The run panel: the same figures in the browser, as a table, and in Python; and a button that keeps its word."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from prodkit.notebook.panel import RunPanel
+from prodkit.records import Status
+
+ASK = (
+    'client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "I was charged twice"}])'
+)
+
+
+@pytest.fixture
+def panel(notebook: Any) -> RunPanel:
+    return RunPanel(notebook.shell._prodkit_magics.runs)
+
+
+def wait_until(true: Any, seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(true())
+
+
+def test_an_empty_panel_says_what_to_do(panel: RunPanel) -> None:
+    """Before the first run the panel shows the line that starts one."""
+    bundle = panel._repr_mimebundle_()
+    assert "%%prodkit --name NAME" in bundle["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "prodkit-card" in bundle["text/html"]
+
+
+def test_it_follows_a_run_and_keeps_its_figures(notebook: Any, client: Any, panel: RunPanel) -> None:
+    """While the cell runs the panel shows its calls; afterwards the panel says what the card says."""
+    seen: list[dict[str, Any]] = []
+    panel._widget.observe(lambda change: seen.append(change["new"]), names="state")
+    ran = notebook.run(
+        f"%%prodkit --name classify --budget 0.50\nimport time\nfor _ in range(4):\n    {ASK}\n    time.sleep(0.3)"
+    )
+    assert ran.error is None
+    assert wait_until(lambda: not panel._widget.state["runs"][0]["open"])
+    assert any(state["runs"] and state["runs"][0]["open"] for state in seen)
+    row = panel._widget.state["runs"][0]
+    assert row["calls"] == "4 calls"
+    assert row["name"] == "classify"
+    assert 0 < row["share"] < 1
+    assert "4 calls" in repr(panel)
+    assert panel.snapshot()[0].calls == 4
+
+
+def test_panels_of_one_kernel_are_in_step(notebook: Any, client: Any, panel: RunPanel) -> None:
+    """Two panels show the same runs."""
+    other = RunPanel(notebook.shell._prodkit_magics.runs)
+    notebook.run(f"%%prodkit --name a\n{ASK}")
+    assert wait_until(lambda: panel._widget.state["runs"] and not panel._widget.state["runs"][0]["open"])
+    assert wait_until(lambda: other._widget.state == panel._widget.state)
+
+
+def test_stop_interrupts_the_cell_and_refuses_further_calls(notebook: Any, client: Any, panel: RunPanel) -> None:
+    """The button stops a cell that works in many threads: the queue's remaining calls aren't made."""
+    cell = (
+        "%%prodkit --name many\nimport time\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        f"def ask(_):\n    time.sleep(0.05)\n    return {ASK}\n"
+        "with ThreadPoolExecutor(2) as pool:\n    answers = list(pool.map(ask, range(400)))"
+    )
+
+    def press() -> None:
+        wait_until(lambda: panel.snapshot() and panel.snapshot()[0].calls >= 3)
+        panel._receive({"do": "stop"})
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    began = time.monotonic()
+    ran = notebook.run(cell)
+    presser.join()
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert time.monotonic() - began < 60
+    summary = panel.snapshot()[0]
+    assert summary.status is Status.ABORTED
+    assert 3 <= summary.calls < 100
+    assert "many stopped" in ran.cards[0]
+
+
+def test_nothing_to_stop_does_nothing(panel: RunPanel) -> None:
+    """Pressing the button late harms nobody."""
+    assert panel.stop() == 0
+
+
+def test_without_anywidget_html_and_text_remain(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the front end's package isn't installed the panel is a table."""
+    monkeypatch.setattr("prodkit.notebook.widgets.importlib.util.find_spec", lambda _name: None)
+    panel = RunPanel(notebook.shell._prodkit_magics.runs)
+    assert set(panel._repr_mimebundle_()) == {"text/html", "text/plain"}
+    panel.refresh()
