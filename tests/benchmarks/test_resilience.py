@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,6 +159,7 @@ def stacks():
     path = Path(__file__).with_name("fault_table.py")
     spec = importlib.util.spec_from_file_location("fault_table", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules["fault_table"] = module  # its dataclass looks itself up there
     spec.loader.exec_module(module)
     return module
 

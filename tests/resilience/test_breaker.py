@@ -77,7 +77,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreakerMachine = BreakerMachine.TestCase
-TestBreakerMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestBreakerMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 def test_breaker_lets_one_probe_of_fifty_through():
