@@ -79,7 +79,8 @@ def write_index(index: folder.Index) -> str:
     head = (
         "# The index of this job, written by `prodkit export`. Change prodkit.yaml or the notebook and export again.\n"
     )
-    return head + yaml.safe_dump(index.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    body = yaml.safe_dump(index.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+    return folder.seal(head + body)
 
 
 def write_notebook(notebook: Notebook, *, name: str) -> str:

@@ -104,15 +104,22 @@ def drift(notebook: Path | str, to: Path | str, *, project: Project | None = Non
         ConfigError: as `export`; `job.missing` when there is no job yet.
     """
     source, target = Path(notebook), Path(to).absolute()
-    if _old_index(target) is None:
-        folder.JobFolder.load(target)
+    old = _old_index(target) or folder.JobFolder.load(target).index
     bundle, _ = _prepare(source, target, project, now().date(), lambda _: "")
     differing = []
     for name, text in bundle.files.items():
         here = _read(target / name)
         if name != folder.LOCK and (here is None or split_edits(name, here)[0] != text):
             differing.append(name)
+    if _meaning(old) != _meaning(bundle.index) or not folder.is_sealed(_read(target / folder.INDEX) or ""):
+        differing.append(folder.INDEX)
     return tuple(differing)
+
+
+def _meaning(index: folder.Index) -> folder.Index:
+    """An index without what follows the machine, or the other files."""
+    execution = index.execution.model_copy(update={"python": ""})
+    return index.model_copy(update={"files": {}, "prodkit": "", "execution": execution})
 
 
 def _hasher(target: Path, hashes: bool | None) -> Callable[[Lock], str]:
@@ -210,13 +217,15 @@ def _merge(
         files[name] = put_edits(name, text, edits)
         if edits:
             kept.append(name)
+    if old and not folder.is_sealed(_read(target / folder.INDEX) or ""):
+        unmarked.append(folder.INDEX)
     if unmarked and not overwrite:
         raise ConfigError(
             "export.hand-edited",
             f"{', '.join(unmarked)} was edited by hand since the last export.",
             where=str(target),
             fix="mark what is yours with lines `# prodkit:keep NAME` and `# prodkit:end` (a cell: tag `keep`), "
-            "move it into the notebook, or give it up with `--overwrite`",
+            "say it in the notebook or in prodkit.yaml, or give it up with `--overwrite`",
         )
     return files, tuple(kept)
 

@@ -47,6 +47,7 @@ CHECKS = "tests/test_job.py"
 CONTRACTS = "contracts"
 REQUIRED = (INDEX, NOTEBOOK, SCRIPT, SCHEMA, OWNERSHIP, MANIFEST)
 
+_SEAL = "# sealed "
 _FIX = "export it again with `prodkit export NOTEBOOK --to FOLDER`"
 
 
@@ -176,7 +177,8 @@ class JobFolder:
         Raises:
             ConfigError: `export.open-block`.
         """
-        return tuple(name for name, known in sorted(self.index.files.items()) if self._digest(name) != known)
+        names = [name for name, known in sorted(self.index.files.items()) if self._digest(name) != known]
+        return (*names, *(() if is_sealed((self.path / INDEX).read_text(encoding="utf-8")) else (INDEX,)))
 
     def _digest(self, name: str) -> str:
         try:
@@ -190,6 +192,17 @@ def digest(content: bytes | str) -> str:
     """`sha256:` and the hex digest of bytes, or of text as UTF-8."""
     data = content.encode() if isinstance(content, str) else content
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def seal(text: str) -> str:
+    """A text with its own digest in a last comment line, so that a hand edit in it shows."""
+    return f"{text}{_SEAL}{digest(text)}\n"
+
+
+def is_sealed(text: str) -> bool:
+    """Whether a text that was sealed is unchanged."""
+    body, mark, known = text.rpartition(_SEAL)
+    return bool(mark) and digest(body) == known.strip()
 
 
 def relative(path: Path, root: Path) -> str:

@@ -62,7 +62,8 @@ def no_hidden_state(case: Case) -> Iterator[Problem]:
 
 def bound_before_use(case: Case) -> Iterator[Problem]:
     """A name is bound by an earlier cell that goes into the job."""
-    bound: set[str] = set()
+    bound = {parameter.name for parameter in case.notebook.parameters}  # also those that have to be given
+    deleted: dict[str, int] = {}
     everywhere = {name for code in case.cells if code.names for name in code.names.bound}
     star = False
     for code in case.cells:
@@ -70,9 +71,13 @@ def bound_before_use(case: Case) -> Iterator[Problem]:
             return  # a cell that can't be read may bind anything
         star = star or code.names.star
         for name, line in code.names.needed.items():
-            if name not in bound and not star and name not in HISTORY:
+            if name in deleted and name not in bound:
+                what = f"`{name}` was deleted by cell {deleted[name]}."
+                yield case.problem("unbound", what, "delete it later, or not at all", code.cell, line)
+            elif name not in bound and not star and name not in HISTORY:
                 yield _unbound(case, code, name, line, later=name in everywhere)
-        bound |= code.names.bound.keys()
+        bound = (bound | code.names.bound.keys()) - code.names.deleted
+        deleted |= dict.fromkeys(code.names.deleted, code.cell.number)
         for name, line in code.names.later.items():
             if name not in everywhere and not star and name not in HISTORY:
                 yield _unbound(case, code, name, line, later=False)

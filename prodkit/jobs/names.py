@@ -28,6 +28,7 @@ class Names:
     bound: dict[str, int]
     needed: dict[str, int]  # loaded while the cell runs, before the cell itself has bound it
     later: dict[str, int]  # loaded inside of functions, when they are called
+    deleted: frozenset[str] = frozenset()  # by `del`, and not bound again
     star: bool = False  # `from x import *`: what is bound isn't known
 
 
@@ -39,7 +40,7 @@ def names_of(tree: ast.Module, text: str) -> Names:
     later = {
         name: line for name, line in _later(symtable.symtable(text, "cell", "exec")).items() if name not in PROVIDED
     }
-    return Names(walk.bound, walk.needed, later, walk.star)
+    return Names(walk.bound, walk.needed, later, frozenset(walk.deleted), walk.star)
 
 
 def _later(table: symtable.SymbolTable) -> dict[str, int]:
@@ -61,6 +62,7 @@ class _Walk(ast.NodeVisitor):
     def __init__(self) -> None:
         self.bound: dict[str, int] = {}
         self.needed: dict[str, int] = {}
+        self.deleted: set[str] = set()
         self.star = False
         self._inner: list[set[str]] = []  # names of comprehensions and class bodies around
 
@@ -70,7 +72,9 @@ class _Walk(ast.NodeVisitor):
         elif isinstance(node.ctx, ast.Store):
             self._bind(node.id, node.lineno)
         else:
+            self._need(node.id, node.lineno)
             self.bound.pop(node.id, None)
+            self.deleted.add(node.id)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.visit(node.value)
@@ -184,3 +188,4 @@ class _Walk(ast.NodeVisitor):
             self._inner[-1].add(name)
         else:
             self.bound.setdefault(name, line)
+            self.deleted.discard(name)

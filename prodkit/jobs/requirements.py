@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _READERS = {"excel": ("python-calamine", "openpyxl"), "parquet": ("pyarrow",), "sql": ("sqlalchemy",)}
 """What reading a kind of data source needs beside prodkit itself, where it is installed."""
+
+_ALWAYS = ("prodkit", "ipykernel")
+_FIELD = re.compile(r"^(Version|Requires-Dist):\s*(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +47,22 @@ def lock_of(imports: Iterable[str], kinds: Iterable[str] = ()) -> Lock:
         imports: dotted names of imported modules.
         kinds: kinds of the data sources that the job reads.
     """
-    roots, missing = {"prodkit", "ipykernel"}, []
-    for name in sorted({name for name in imports if name.partition(".")[0] not in roots}):
-        found = _distributions_of(name)
+    here = _Environment()
+    roots, missing = set(_ALWAYS), []
+    for name in sorted({name for name in imports if _is_foreign(name)}):
+        found = here.behind(name)
         roots |= found
-        if not found and name.partition(".")[0] not in sys.stdlib_module_names:
+        if not found:
             missing.append(name.partition(".")[0])
-    roots |= {name for kind in kinds for name in _READERS.get(kind, ()) if _find(name)}
-    closure = _closure(roots)
-    local = tuple(sorted(name for name in closure if _is_local(name)))
-    pins = tuple(f"{name}=={closure[name]}" for name in sorted(closure) if name not in local)
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return Lock(version, pins, tuple(f"{name}=={closure[name]}" for name in local), tuple(dict.fromkeys(missing)))
+    roots |= {name for kind in kinds for name in _READERS.get(kind, ()) if here.find(name)}
+    closure = here.closure(roots)
+    local = tuple(name for name in sorted(closure) if here.is_local(name))
+    return Lock(
+        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        pins=tuple(f"{name}=={closure[name]}" for name in sorted(closure) if name not in local),
+        local=tuple(f"{name}=={closure[name]}" for name in local),
+        missing=tuple(dict.fromkeys(missing)),
+    )
 
 
 def imports_of(notebook: Notebook, trees: Iterable[ast.Module]) -> tuple[str, ...]:
@@ -76,65 +83,89 @@ def is_beside(notebook: Notebook, module: str) -> bool:
     return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
 
 
-@cache
-def _find(name: str) -> installed.Distribution | None:
-    try:
-        return installed.distribution(name)
-    except installed.PackageNotFoundError:
-        return None
-
-
-@cache
-def _providers() -> dict[str, list[str]]:
-    return {module: list(names) for module, names in installed.packages_distributions().items()}
-
-
-@cache
-def _distributions_of(module: str) -> frozenset[str]:
+def _is_foreign(module: str) -> bool:
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names:
-        return frozenset()
-    names = [canonicalize_name(name) for name in dict.fromkeys(_providers().get(top, []))]
-    if len(names) > 1:  # a namespace such as `google`: the one that holds the file
-        path = module.replace(".", "/")
-        exact = [name for name in names if (found := _find(name)) and _holds(found, path)]
-        names = exact or names
-    return frozenset(names)
+    return top not in sys.stdlib_module_names and top not in _ALWAYS
+
+
+class _Environment:
+    """What is installed, read once for one lock: a notebook's kernel may install more before the next."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, installed.Distribution | None] = {}
+        self._texts: dict[str, str] = {}
+
+    def find(self, name: str) -> installed.Distribution | None:
+        """The distribution of this name."""
+        if name not in self._found:
+            try:
+                self._found[name] = installed.distribution(name)
+            except installed.PackageNotFoundError:
+                self._found[name] = None
+        return self._found[name]
+
+    def behind(self, module: str) -> frozenset[str]:
+        """The distributions that provide a module; several share a namespace such as `google`."""
+        top = module.partition(".")[0]
+        alike = self.find(canonicalize_name(top))
+        if alike is not None and _holds(alike, top):
+            return frozenset({canonicalize_name(top)})  # most are called like their module; asking all takes 0.3 s
+        names = sorted({canonicalize_name(name) for name in self._providers.get(top, [])})
+        if len(names) > 1:
+            path = module.replace(".", "/")
+            exact = [name for name in names if (found := self.find(name)) and _holds(found, path)]
+            names = exact or names
+        return frozenset(names)
+
+    def closure(self, roots: Iterable[str]) -> dict[str, str]:
+        """Name -> version of the roots and all that they require here."""
+        versions: dict[str, str] = {}
+        waiting = [(canonicalize_name(name), frozenset[str]()) for name in sorted(roots)]
+        seen: set[tuple[str, frozenset[str]]] = set()
+        while waiting:
+            name, extras = waiting.pop()
+            if (name, extras) in seen or self.find(name) is None:
+                continue
+            seen.add((name, extras))
+            fields = _FIELD.findall(self._metadata(name))
+            versions[name] = next(value.strip() for key, value in fields if key == "Version")
+            needs = _needs((value for key, value in fields if key == "Requires-Dist"), extras)
+            waiting += [(canonicalize_name(need.name), frozenset(need.extras)) for need in needs]
+        return versions
+
+    def is_local(self, name: str) -> bool:
+        """Whether a distribution was installed from a folder or a file of this machine."""
+        found = self.find(name)
+        text = found.read_text("direct_url.json") if found else None
+        return text is not None and str(json.loads(text).get("url", "")).startswith("file:")
+
+    @cached_property
+    def _providers(self) -> dict[str, list[str]]:
+        return {module: list(names) for module, names in installed.packages_distributions().items()}
+
+    def _metadata(self, name: str) -> str:
+        """The head of a distribution's metadata: its fields, without the description below the first empty line."""
+        if name not in self._texts:
+            found = self.find(name)
+            text = (found.read_text("METADATA") or found.read_text("PKG-INFO") or "") if found else ""
+            self._texts[name] = text.replace("\r\n", "\n").partition("\n\n")[0]
+        return self._texts[name]
 
 
 def _holds(distribution: installed.Distribution, path: str) -> bool:
     return any(str(file).startswith((f"{path}/", f"{path}.py")) for file in distribution.files or ())
 
 
-def _closure(roots: Iterable[str]) -> dict[str, str]:
-    """Name -> version of the roots and all that they require here."""
-    versions: dict[str, str] = {}
-    waiting = [(canonicalize_name(name), frozenset[str]()) for name in sorted(roots)]
-    seen: set[tuple[str, frozenset[str]]] = set()
-    while waiting:
-        name, extras = waiting.pop()
-        if (name, extras) in seen or (found := _find(name)) is None:
-            continue
-        seen.add((name, extras))
-        versions[name] = found.version
-        waiting += [(canonicalize_name(need.name), frozenset(need.extras)) for need in _needs(found, extras)]
-    return versions
-
-
-def _needs(distribution: installed.Distribution, extras: frozenset[str]) -> list[Requirement]:
+def _needs(lines: Iterable[str], extras: frozenset[str]) -> list[Requirement]:
     needs = []
-    for line in distribution.requires or ():
+    for line in lines:
+        if "extra ==" in line and " or " not in line and not extras:
+            continue  # most lines of most packages; parsing them is what takes the time
         try:
-            requirement = Requirement(line)
+            requirement = Requirement(line.strip())
         except InvalidRequirement:
             continue  # an old package's own mistake; pip ignores it too
         marker = requirement.marker
         if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             needs.append(requirement)
     return needs
-
-
-def _is_local(name: str) -> bool:
-    found = _find(name)
-    text = found.read_text("direct_url.json") if found else None
-    return text is not None and bool(re.match(r"file:", str(json.loads(text).get("url", ""))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from prodkit.jobs.shell import indent, read_shell_lines, to_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def refused(path: Path) -> ConfigError:
@@ -184,7 +184,7 @@ def test_lines_of_ipython_become_python(source: str, python: str | None):
 def test_shell_lines_run_in_a_script():
     """`!command` and `x = !command` become calls that do the same."""
     names: dict = {}
-    exec(to_python("files = !printf 'a\\nb'\n!true"), names)
+    exec(to_python("files = !printf 'a\\nb'\n!true"), names)  # noqa: S102  that the code runs is what is tested
     assert names["files"] == ["a", "b"]
 
 
@@ -193,6 +193,6 @@ def test_indentation_leaves_strings_alone():
     source = 'x = """a\n b"""\ny = f"""{x}\n  c"""\nz = [\n  1,\n]'
     before: dict = {}
     after: dict = {}
-    exec(source, before)
-    exec(f"if True:\n{indent(source)}", after)
+    exec(source, before)  # noqa: S102  that the code runs is what is tested
+    exec(f"if True:\n{indent(source)}", after)  # noqa: S102  that the code runs is what is tested
     assert all(before[name] == after[name] for name in "xyz")
