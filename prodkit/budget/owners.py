@@ -14,6 +14,8 @@ def me() -> str:
 
 def is_gone(owner: str) -> bool:
     """True when the process is known to have ended; False when it lives or runs on another host."""
+    if owner == me():
+        return False
     host, pid, started = owner.rsplit("|", 2)
     if host != socket.gethostname():
         return False
