@@ -25,6 +25,7 @@ def make_widget(script: str, state: dict[str, Any], on_message: Callable[[dict[s
         return None
     made = _widget_class(script)(state=state)
     made.on_msg(lambda _widget, content, _buffers: on_message(content))
+    _hear_while_busy(made.comm)
     return made
 
 
@@ -36,6 +37,15 @@ def with_widget(widget: Any, html: str, text: str) -> dict[str, Any]:
     view: Any = widget._repr_mimebundle_()
     view = view[0] if isinstance(view, tuple) else view
     return {**{kind: data for kind, data in (view or {}).items() if kind not in found}, **found}
+
+
+def _hear_while_busy(comm: Any) -> None:
+    """Let messages of the browser take the subshell that it chose, so that they arrive while a cell is running.
+
+    ipykernel 7 sends them to the shell that spoke last on this comm, which is the busy one.
+    """
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda _data, chosen: chosen  # noqa: SLF001  the one place to say so
 
 
 @functools.cache

@@ -1,0 +1,103 @@
+"""The widgets in a real JupyterLab: used by hand, read by a screen reader, in both themes, with nothing from outside."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from prodkit.manifest import Project
+    from prodkit.testing import SimulatedProvider
+
+SETUP = """%load_ext prodkit
+from openai import OpenAI
+from prodkit.testing import openai_options
+client = OpenAI(**openai_options())
+def ask(text, model="gpt-4o-mini"):
+    answer = client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}])
+    return answer.choices[0].message.content"""
+PAIR = """%%prodkit --name pair --budget 0.05
+[ask("Label this ticket: I was charged twice, write to mira@example.org", model) for model in ("gpt-4o-mini", "gpt-4o")]"""
+LONG = """%%prodkit --name long --budget 0.50
+import time
+for number in range(2000):
+    ask(f"my parcel {number} is lost")
+    time.sleep(0.1)"""
+
+
+def write_notebook(project: Project, *cells: str) -> None:
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, project.root / "widgets.ipynb")
+
+
+def run_cell(page, index: int) -> None:
+    """Run one cell without waiting for it."""
+    page.evaluate(
+        """(index) => { const panel = window.jupyterapp.shell.currentWidget;
+        panel.content.activeCellIndex = index;
+        window.jupyterapp.commands.execute('notebook:run-cell'); }""",
+        index,
+    )
+
+
+@pytest.mark.timeout(400)
+def test_panel_and_request_browser(
+    project: Project, start_lab: Callable, watch: Callable, shots: Path, prodkit_provider: SimulatedProvider
+):
+    """A person watches a run, stops it by the keyboard while it works, then filters and compares two requests; the
+    parts have names and roles, both themes are readable, no script fails and nothing is fetched from outside."""
+    write_notebook(project, SETUP, PAIR, "%prodkit panel", LONG, "%prodkit requests")
+    lab = start_lab(project.root, env={**prodkit_provider.environment(), "PRODKIT_PROJECT": str(project.root)})
+    watched = watch(lab.base, height=1300)
+    page = lab.open(watched, "widgets.ipynb")
+    for index in (0, 1, 2):
+        run_cell(page, index)
+    panel = page.get_by_role("region", name="prodkit run panel")
+    panel.get_by_text("pair", exact=True).wait_for(timeout=120_000)
+    stop = panel.get_by_role("button", name="Stop: nothing runs")
+    assert stop.is_disabled()
+
+    run_cell(page, 3)
+    stop = panel.get_by_role("button", name="Stop long")
+    stop.wait_for(timeout=60_000)
+    panel.get_by_text("long is running").wait_for(timeout=30_000)
+    panel.get_by_role("progressbar", name="the budget of long").wait_for(timeout=60_000)
+    page.screenshot(path=shots / "panel_light.png")
+    stop.focus()
+    page.keyboard.press("Enter")
+    page.locator("section.prodkit-card", has_text="long").get_by_text("stopped").wait_for(timeout=60_000)
+    panel.get_by_text("nothing is running").wait_for(timeout=30_000)
+    assert "KeyboardInterrupt" in page.content()
+
+    run_cell(page, 4)
+    browser = page.get_by_role("region", name="prodkit request browser")
+    browser.wait_for(timeout=60_000)
+    browser.get_by_label("Filter").fill("charged")
+    browser.get_by_text("2 of ").wait_for(timeout=10_000)
+    for box in browser.get_by_role("checkbox").all():
+        box.check()
+    assert browser.get_by_role("region", name="request of pair").count() == 2
+    assert "mira@example.org" not in browser.inner_text()
+    browser.scroll_into_view_if_needed()
+    page.screenshot(path=shots / "requests_light.png")
+    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    page.screenshot(path=shots / "requests_dark.png")
+    panel.scroll_into_view_if_needed()
+    page.screenshot(path=shots / "panel_dark.png")
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000)
+    stored = (project.root / "widgets.ipynb").read_text()
+    assert "requests of this kernel" in stored
+    assert len(stored) < 200_000
+    outputs = [output for cell in json.loads(stored)["cells"][2:] for output in cell["outputs"]]
+    assert "charged twice" not in json.dumps(outputs)
+    assert watched.errors == []
+    assert watched.blocked == set()
