@@ -45,7 +45,7 @@ def compile_pandas(contract: Contract) -> Any:
 
 def _column(column: Column) -> Any:
     own = [rule for rule in column.rules if rule.column == column.name and not _left_out(rule)]
-    exact = next((rule.argument for rule in column.rules if _is_dtype(rule)), {})
+    exact: dict[str, Any] = next((rule.argument for rule in column.rules if _is_dtype(rule)), {})
     return pa.Column(
         dtype=exact.get("dtype") if exact.get("library", "pandas") == "pandas" else None,
         checks=[_check(rule, column.logical_type) for rule in own if rule.kind != "required"],

@@ -1,8 +1,8 @@
 """Rules that only pandera can say: `quality: type: custom, engine: pandera`.
 
 The implementation is a mapping `{check: NAME, ...arguments}`: a check that pandera ships, one that the user has
-registered with `pandera.extensions.register_check_method`, or one of ours: `compare_columns` (left, operator, right) and
-`dtype` (dtype, library), which holds a column to the exact type that a library gives it.
+registered with `pandera.extensions.register_check_method`, or one of ours: `compare_columns` (left, operator, right)
+and `dtype` (dtype, library), which holds a column to the exact type that a library gives it.
 Code is never read from a contract.
 """
 

@@ -9,13 +9,14 @@ from open_data_contract_standard.model import OpenDataContractStandard
 from pydantic import BaseModel, ValidationError
 
 from prodkit.errors import ConfigError, nearest
-from prodkit.manifest.load import Document, Location, read_document
+from prodkit.manifest.load import Document, Location
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 API_VERSIONS = ("v3.1.0", "v3.0.2", "v3.0.1", "v3.0.0", "v3.2.0")
 REQUIRED = ("apiVersion", "kind", "id", "version", "status", "schema")
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_NODES = 200_000  # a contract of 2,000 columns has about 60,000; more is an alias bomb
 
 
@@ -61,15 +62,14 @@ def _from_pandera(text: str, name: str) -> str:
 
 
 def _read(text: str, name: str) -> Document:
+    """Parse with the safe loader (the one in C where there is one), and remember the line of each key."""
+    document = Document(name, None)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_LOADER)
         if node is not None:
             _refuse_tags_and_bombs(node, name)
-        return read_document(text, name)
-    except ConfigError as error:
-        raise ConfigError(
-            error.code.replace("manifest.", "contract."), error.what, where=error.where, fix=error.fix
-        ) from error
+            _index(node, (), document)
+        return Document(name, yaml.load(text, Loader=_LOADER), document.lines)  # noqa: S506  (it is a safe loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(
@@ -82,43 +82,55 @@ def _read(text: str, name: str) -> Document:
         raise ConfigError("contract.yaml", "The file isn't text that YAML can read.", where=name) from error
 
 
+def _index(node: yaml.Node, at: Location, document: Document) -> None:
+    """The line of each key; a key that appears twice is refused, as YAML would silently keep the last."""
+    document.lines.setdefault(at, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise _refusal(
+                    "contract.duplicate-key", f"The key `{key.value}` appears twice.", document.name, key, "keep one"
+                )
+            seen.add(key.value)
+            document.lines[*at, key.value] = key.start_mark.line + 1
+            _index(value, (*at, key.value), document)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, value in enumerate(node.value):
+            _index(value, (*at, position), document)
+
+
 def _refuse_tags_and_bombs(root: yaml.Node, name: str) -> None:
     """Object tags would run code in other loaders; nested aliases would fill the memory."""
-    sizes: dict[int, int | None] = {}
-
-    def size(node: yaml.Node) -> int:
-        known = sizes.get(id(node), 0)
-        if known is None:
-            raise _refusal("contract.yaml", "An alias holds itself.", name, node, "write the values out")
-        if known:
-            return known
-        if not node.tag.startswith("tag:yaml.org,2002:") or ":python" in node.tag:
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            raise _refusal(
-                "contract.unsafe-tag",
-                f"The tag `{tag}` makes an object.",
-                name,
-                node,
-                "remove the tag; use plain values",
-            )
-        sizes[id(node)] = None
-        children: list[yaml.Node] = []
-        if isinstance(node, yaml.MappingNode):
-            children = [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            children = list(node.value)
-        total = 1 + sum(size(child) for child in children)
-        if total > _MOST_NODES:
-            raise _refusal(
-                "contract.yaml", "The file expands to too much.", name, node, "write aliases out, or split it"
-            )
-        sizes[id(node)] = total
-        return total
-
     try:
-        size(root)
+        _size(root, name, {})
     except RecursionError:
         raise ConfigError("contract.yaml", "The file is nested too deeply.", where=name) from None
+
+
+def _size(node: yaml.Node, name: str, sizes: dict[int, int | None]) -> int:
+    """How many nodes a node expands to, aliases written out."""
+    known = sizes.get(id(node), 0)
+    if known is None:
+        raise _refusal("contract.yaml", "An alias holds itself.", name, node, "write the values out")
+    if known:
+        return known
+    if not node.tag.startswith("tag:yaml.org,2002:") or ":python" in node.tag:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        raise _refusal(
+            "contract.unsafe-tag", f"The tag `{tag}` makes an object.", name, node, "remove the tag; use plain values"
+        )
+    sizes[id(node)] = None
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        children = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = list(node.value)
+    total = 1 + sum(_size(child, name, sizes) for child in children)
+    if total > _MOST_NODES:
+        raise _refusal("contract.yaml", "The file expands to too much.", name, node, "write aliases out, or split it")
+    sizes[id(node)] = total
+    return total
 
 
 def _refusal(code: str, what: str, name: str, node: yaml.Node, fix: str) -> ConfigError:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Damage = Any  # a function of the clean frame, a column and a random generator that returns a mutant
 Mutant = Any  # a damaged frame, or None when the damage has no place in this column
 _SHARE = 0.05
+_WORDS = 3  # spaces in a category's name at most
 _FEW = 30  # different values at most, for text to count as a category
 
 
@@ -256,7 +257,10 @@ def _is_text(frame: Any, name: str) -> bool:
 
 
 def _is_category(frame: Any, name: str) -> bool:
-    return _is_text(frame, name) and frame[name].nunique() <= min(_FEW, max(2, len(frame) // 5))
+    """Few different values, of few words each: prose isn't a category however often it is repeated."""
+    if not _is_text(frame, name) or frame[name].nunique() > min(_FEW, max(2, len(frame) // 5)):
+        return False
+    return bool(frame[name].dropna().str.count(" ").max() <= _WORDS)
 
 
 def _is_key(frame: Any, name: str) -> bool:

@@ -50,6 +50,7 @@ def tickets() -> pd.DataFrame:
 @pytest.fixture
 def bad_tickets(tickets: pd.DataFrame) -> pd.DataFrame:
     """One fault a row in rows 1 to 7."""
+    tickets = tickets.copy()
     tickets.loc[1, "created_at"] = pd.NaT
     tickets.loc[2, "channel"] = "fax-secret"
     tickets.loc[3, "priority"] = "URGENT"

@@ -53,11 +53,11 @@ def test_drafts_catch_corruption(rows: int) -> None:
     assert len(caught) >= 9
 
 
-@pytest.mark.parametrize("rows", [100, 1_000, 20_000])
-def test_drafts_leave_later_clean_rows_alone(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "draws"), [(100, 12), (1_000, 8), (20_000, 3)])
+def test_drafts_leave_later_clean_rows_alone(rows: int, draws: int) -> None:
     """On later clean rows a draft raises at most 0.1 % false alarms, over several draws of both."""
     wrong = checked = 0
-    for seed in range(12):
+    for seed in range(draws):
         contract = infer(make_orders(rows, seed), "orders")
         result = validate(make_orders(4_000, seed + 100, start=60_000 + rows), contract, "warn")
         assert result.whole == ()

@@ -55,7 +55,7 @@ KINDS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=st.lists(ROW, min_size=1, max_size=12))
 def test_both_engines_find_the_same_rows(rows: list[dict[str, Any]]) -> None:
     """Whatever the data is, the vectorised checks and pandera find the same rows for the same rules."""
