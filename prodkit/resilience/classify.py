@@ -30,33 +30,28 @@ _REFUSED = {"invalid_request_error", "authentication_error", "permission_error",
 
 # class names anywhere in an exception's bases; the first row that matches counts
 _UNSENT = frozenset({"ConnectTimeout", "ConnectTimeoutError", "PoolTimeout"})  # nothing was sent, so nothing is billed
-_GARBAGE = {
-    "APIResponseValidationError",
-    "DecodingError",
-    "JSONDecodeError",
-    "LengthFinishReasonError",
-    "ValidationError",
-}
+_GARBAGE = {"APIResponseValidationError", "DecodingError", "JSONDecodeError", "LengthFinishReasonError"}
+_GARBAGE |= {"ValidationError"}  # pydantic's and jsonschema's: what an answer was parsed into
 _SLOW = {"APITimeoutError", "ReadTimeout", "Timeout", "TimeoutError", "TimeoutException"}
 _BROKEN = {
     "APIConnectionError",
-    "ChunkedEncodingError",
     "ConnectionError",
-    "IncompleteRead",
     "NetworkError",
-    "SSLError",
-}
+    "TransportError",
+}  # SDKs, builtin and requests, httpx
+_BROKEN |= {"ClientConnectionError", "ClientPayloadError", "URLError", "gaierror"}  # aiohttp, urllib, socket
+_BROKEN |= {"ChunkedEncodingError", "IncompleteRead", "SSLError"}
 _NAMES: tuple[tuple[FailureClass, frozenset[str]], ...] = (
     (K.FILTERED, frozenset({"ContentFilterFinishReasonError", "ContentPolicyViolationError"})),
     (K.BAD_ANSWER, frozenset(_GARBAGE)),
     (K.UNAVAILABLE, _UNSENT),
     (K.TIMEOUT, frozenset(_SLOW)),
-    (K.UNAVAILABLE, frozenset({*_BROKEN, "TransportError", "gaierror"})),
+    (K.UNAVAILABLE, frozenset(_BROKEN)),
 )
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _NEVER = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 _CODES = {402: K.QUOTA, 429: K.RATE_LIMITED, 408: K.UNAVAILABLE, 409: K.UNAVAILABLE, 425: K.UNAVAILABLE}
-_FIRST_ERROR, _FIRST_OUTAGE = 400, 500
+_FIRST_ERROR, _REQUEST_TIMEOUT, _FIRST_OUTAGE = 400, 408, 500
 
 
 def classify(error: BaseException) -> Failure:
@@ -69,6 +64,8 @@ def classify(error: BaseException) -> Failure:
         return Failure(K.NEVER, type(error).__name__)
     status = _status(error)
     codes = set(_codes(error))
+    if status == _REQUEST_TIMEOUT and {kind.__name__ for kind in type(error).__mro__} & _SLOW:
+        return Failure(K.TIMEOUT, type(error).__name__, status)  # litellm's way to say that the client gave up
     if status is not None and status >= _FIRST_ERROR:
         return _by_status(error, status, codes)
     return _by_code(codes) or _by_name(error)
@@ -133,7 +130,7 @@ def _status(error: BaseException) -> int | None:
 
 
 def _headers(error: BaseException) -> Mapping[str, str]:
-    headers: Any = getattr(getattr(error, "response", None), "headers", None)
+    headers: Any = getattr(getattr(error, "response", error), "headers", None)
     return cast("Mapping[str, str]", headers) if hasattr(headers, "get") else {}
 
 
@@ -153,6 +150,6 @@ def _codes(error: BaseException) -> Iterator[str]:
             if isinstance(details, dict) and isinstance(details.get("code"), str):
                 yield details["code"]
     for key in ("code", "type"):
-        value = getattr(error, key, None)
+        value = vars(error).get(key)  # a property of that name is something else: aiohttp's warns that it is deprecated
         if isinstance(value, str):
             yield value

@@ -149,9 +149,9 @@ class Course(Generic[R]):
         """
         if not self._given_up:  # our own fault is said loudly: a static reply would hide a wrong key for weeks
             if self.call.stale is not None and (value := self.call.stale()) is not None:
-                return self._resort(value, STALE)
+                return self.resort(value, STALE)
             if self.policy.static_reply is not None and self.call.static is not None:
-                return self._resort(self.call.static(self.policy.static_reply), STATIC)
+                return self.resort(self.call.static(self.policy.static_reply), STATIC)
         error = self.final_error()
         if error is self.error:
             raise error
@@ -253,7 +253,8 @@ class Course(Generic[R]):
     def _stopped(self) -> bool:
         return bool(self._tenacity().stop(self._tenacity_state()))
 
-    def _resort(self, value: R, name: str) -> Served[R]:
+    def resort(self, value: R, name: str) -> Served[R]:
+        """The result of a last resort."""
         return Served(value, name, degraded=True, attempts=self.attempts, failed_cost=self._failed_cost)
 
     def _cost(self, target: Target, failure: Failure, value: Any) -> Decimal | None:

@@ -132,7 +132,7 @@ def resilient(
         static_reply: what is returned when nothing else answers; without it the last exception is raised.
         accept: says whether an answer may be passed on; one that may not goes to the fallback.
         deadline: seconds for everything together. A sync function that isn't given a `timeout_to` then runs in a worker
-            thread, which is left behind when the time is over.
+            thread with a copy of the caller's context, and the thread is left behind when the time is over.
         attempt_timeout: seconds for one attempt; without it half of the deadline while a fallback waits.
         attempts: at most so many of each function.
         wait_initial: seconds before the first retry; doubles, with jitter.

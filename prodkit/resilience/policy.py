@@ -61,7 +61,7 @@ class Route(NamedTuple):
 
 @dataclass
 class _Memory:
-    """What a policy learns while it is used; shared by the copies of a policy."""
+    """What a policy learns while it is used. A copy with other settings begins anew."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     breakers: dict[str, Breaker] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class Policy:
     models: Mapping[str, Target] = field(default_factory=dict)
     clock: Clock = SYSTEM_CLOCK
     state: Path | None = None
-    memory: _Memory = field(default_factory=_Memory, repr=False, compare=False)
+    memory: _Memory = field(default_factory=_Memory, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         from prodkit.resilience.checks import check_numbers

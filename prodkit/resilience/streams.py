@@ -15,6 +15,7 @@ from prodkit.resilience.run import within
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
+    from prodkit.resilience.call import Served
     from prodkit.resilience.policy import Policy
 
 R = TypeVar("R")
@@ -133,7 +134,7 @@ def run_stream(policy: Policy, call: Call[Any], *, commit: Commit = "first_token
         except BaseException as error:
             _failed(course, telling, step, ticket, error, began)
         else:
-            course.served(step, ticket, policy.clock.now() - began, None)
+            _tell(call, course.served(step, ticket, policy.clock.now() - began, None))
             yield from telling.flush()
             return
         finally:
@@ -165,7 +166,7 @@ async def arun_stream(policy: Policy, call: Call[Any], *, commit: Commit = "firs
         except BaseException as error:
             _failed(course, telling, step, ticket, error, began)
         else:
-            course.served(step, ticket, policy.clock.now() - began, None)
+            _tell(call, course.served(step, ticket, policy.clock.now() - began, None))
             for ready in telling.flush():
                 yield ready
             return
@@ -213,6 +214,11 @@ async def abegin_stream(pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
     return rest()
 
 
+def _tell(call: Call[Any], served: Served[Any]) -> None:
+    if call.on_served is not None:
+        call.on_served(served)
+
+
 def _failed(course: Course[Any], telling: Telling, step: Step, ticket: int, error: BaseException, began: float) -> None:
     """Report what ended the attempt; raises when nothing may follow."""
     if isinstance(error, _WrongPieceError):
@@ -234,6 +240,7 @@ def _failed(course: Course[Any], telling: Telling, step: Step, ticket: int, erro
 
 def _resort(course: Course[Any], telling: Telling) -> Iterator[Any]:
     served = course.last_resort()
+    _tell(course.call, course.resort(None, served.served_by))
     if telling.told:
         yield StreamRestart(served.served_by)
     yield from served.value if isinstance(served.value, (list, tuple)) else (served.value,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from prodkit.errors import ConfigError
@@ -119,6 +121,15 @@ def test_attempts_share_the_deadline():
     assert policy.timeout(-1.0, last=True) == 0.0
     assert Policy(deadline=None).timeout(None, last=True) is None
     assert Policy(deadline=10.0, attempt_timeout=2.0).timeout(10.0, last=True) == 2.0
+
+
+def test_copy_with_other_settings_begins_anew():
+    """A copied policy has breakers and chains of its own, by its own settings."""
+    policy = Policy(fallbacks={"": (Target("openai", "b"),)})
+    policy.breaker_of(policy.chain("openai", "a")[0]).hold(9.0)
+    copy = dataclasses.replace(policy, fallbacks={})
+    assert len(copy.chain("openai", "a")) == 1
+    assert copy.breaker_of(copy.chain("openai", "a")[0]).enter() is not None
 
 
 def test_filtered_goes_onward_only_when_asked():

@@ -90,18 +90,23 @@ def policy(**changes) -> Policy:
 
 
 def read(
-    streams: Streams, mode: str, under: Policy | None = None, commit: str = "first_token", seen: list | None = None
+    streams: Streams,
+    mode: str,
+    under: Policy | None = None,
+    commit: str = "first_token",
+    seen: list | None = None,
+    **options,
 ):
     """Read the whole stream, sync or async; `seen` gets the pieces even when it breaks off."""
     pieces = [] if seen is None else seen
     under = under or policy()
     if mode == "sync":
         # extend keeps what came before an error
-        pieces.extend(run_stream(under, Call("openai", "primary", streams, inspect=inspect), commit=commit))
+        pieces.extend(run_stream(under, Call("openai", "primary", streams, inspect=inspect, **options), commit=commit))
         return pieces
 
     async def run() -> None:
-        call = Call("openai", "primary", streams.later, inspect=inspect)
+        call = Call("openai", "primary", streams.later, inspect=inspect, **options)
         async for piece in arun_stream(under, call, commit=commit):
             pieces.append(piece)
 
@@ -145,6 +150,19 @@ def test_cut_after_content_is_an_error(mode, cut):
     assert streams.opened == ["primary"]
     assert [attempt.failure_class for attempt in broken.value.attempts] == ["unavailable"]
     assert broken.value.__cause__ is not None
+
+
+@both
+def test_who_served_a_stream_is_told(mode):
+    """At the end of a stream it is told who has served it, and after which attempts."""
+    told = []
+    streams = Streams(["<refuse>"], GOOD)
+    read(streams, mode, on_served=told.append)
+    assert (told[0].served_by, told[0].degraded) == ("openai/backup", True)
+    assert [attempt.failure_class for attempt in told[0].attempts] == ["unavailable", ""]
+    under = policy(static_reply="x")
+    read(Streams(["<refuse>"], ["<refuse>"]), mode, under, on_served=told.append, static=lambda text: [text])
+    assert (told[1].served_by, told[1].degraded, len(told)) == ("static-reply", True, 2)
 
 
 @both

@@ -6,7 +6,10 @@ import asyncio
 import email.utils
 import errno
 import json
+import urllib.error
 
+import aiohttp
+import httpx
 import pytest
 from hypothesis import given, strategies as st
 
@@ -77,6 +80,17 @@ CLASSES = {
         SaidError(status_code=400, body={"error": {"innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
         "filtered",
     ),
+    "litellm's timeout": (type("Timeout", (SaidError,), {})(status_code=408), "timeout"),
+    "urllib": (urllib.error.HTTPError("http://x", 429, "slow down", {"retry-after": "2"}, None), "rate-limited"),
+    "urllib's connection": (urllib.error.URLError("refused"), "unavailable"),
+    "aiohttp's status": (aiohttp.ClientResponseError(None, (), status=503), "unavailable"),
+    "aiohttp's connection": (aiohttp.ServerDisconnectedError(), "unavailable"),
+    "httpx's status": (
+        httpx.HTTPStatusError("x", request=None, response=httpx.Response(503)),
+        "unavailable",
+    ),
+    "httpx's timeout": (httpx.ReadTimeout("x"), "timeout"),
+    "httpx's connect timeout": (httpx.ConnectTimeout("x"), "unavailable"),
     "401": (SaidError(status_code=401), "refused"),
     "418": (SaidError(status_code=418), "refused"),
     "overload inside a stream": (
@@ -104,6 +118,7 @@ def test_exceptions_are_known_by_shape(error, expected):
 def test_wait_is_part_of_the_failure():
     """What a provider asks us to wait reaches the policy."""
     assert classify(SaidError(status_code=429, response=SaidError(headers={"retry-after": "2"}))).retry_after == 2.0
+    assert classify(aiohttp.ClientResponseError(None, (), status=429, headers={"retry-after": "3"})).retry_after == 3.0
 
 
 def test_unsent_requests_cost_nothing():
