@@ -78,11 +78,12 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def runs(job: str, limit: int, *, as_json: bool) -> None:
     """Show what has run, the latest first."""
+    from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.history import History
     from prodkit.manifest import find_project
 
     path = Path(job)
-    project = find_project(path if path.is_dir() else None)
+    project = find_project(JobFolder.load(path).project_root() if job and path.is_dir() else None)
     entries = History(project.state / "jobs" / "history.db").entries(path.name if job else "", limit=limit, parent="")
     if as_json:
         click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
@@ -176,20 +177,20 @@ def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("started (UTC)", "job", "outcome", "code", "attempts", "seconds", "cost", "error", "run"):
-        table.add_column(name, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("started, UTC", "job", "outcome", "attempts", "seconds", "cost", "error", "run"):
+        table.add_column(name, no_wrap=name != "error", justify="right" if name in {"attempts", "seconds"} else "left")
     for entry in entries:
+        code = "" if entry.outcome == "running" else f" {entry.outcome.exit_code}"
         table.add_row(
-            f"{entry.started:%Y-%m-%d %H:%M:%S}",
+            f"{entry.started:%m-%d %H:%M:%S}",
             entry.job,
-            entry.outcome.value,
-            "" if entry.outcome == "running" else str(entry.outcome.exit_code),
+            f"{entry.outcome.value}{code}",
             str(entry.attempts),
             "" if entry.seconds is None else f"{entry.seconds:.1f}",
             "" if entry.cost is None else f"${float(entry.cost):.4f}",
             entry.error,
-            entry.run,
+            entry.run[-8:],
         )
     console.print(table if entries else "no runs yet; start one with `prodkit run JOB`")
 
