@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -92,25 +94,24 @@ def sqlite_server(tmp_path, mlflow_template):
 
 
 @pytest.fixture
-def postgres(tmp_path_factory):
-    """A PostgreSQL of our own on loopback."""
+def postgres():
+    """A PostgreSQL of our own on loopback; not in pytest's folders, which other users may not enter."""
     if not shutil.which("initdb") or importlib.util.find_spec("psycopg2") is None:
         pytest.skip("needs PostgreSQL's initdb and psycopg2")
-    folder = tmp_path_factory.mktemp("pg")
+    folder = Path(tempfile.mkdtemp(prefix="prodkit-pg-"))
     port = free_port()
     prefix = []
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("PostgreSQL doesn't run as root, and there is no setpriv")
         shutil.chown(folder, "nobody")
-        for parent in list(folder.parents)[:3]:
-            parent.chmod(parent.stat().st_mode | 0o011)
         prefix = ["setpriv", "--reuid=nobody", "--clear-groups"]
     data = folder / "data"
     make = [*prefix, "initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-    subprocess.run(make, check=True, capture_output=True, cwd=folder)
+    done = subprocess.run(make, check=False, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
     run = [*prefix, "postgres", "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
-    with (folder.parent / "pg.log").open("wb") as log:
+    with (folder / "pg.log").open("wb") as log:
         process = subprocess.Popen(run, stdout=log, stderr=log, cwd=folder)
     import psycopg2
 
@@ -127,6 +128,7 @@ def postgres(tmp_path_factory):
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
