@@ -88,7 +88,8 @@ def _show(report: ExportReport) -> None:
         _print_problem(problem)
     for notice in report.notices:
         click.echo(click.style("notice  ", fg="yellow") + notice)
-    place = relative(report.job, Path.cwd())
+    inside = report.job.is_relative_to(Path.cwd())
+    place = relative(report.job, Path.cwd()) if inside else str(report.job)
     click.echo(click.style("exported ", fg="green", bold=True) + place)
     for name in report.written:
         click.echo(f"  wrote      {name}")

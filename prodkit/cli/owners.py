@@ -35,8 +35,7 @@ def owners(place: Path, today: datetime | None, other: str | None) -> None:
     for violation in violations:
         _print(violation)
     blocking = sum(violation.blocks for violation in violations)
-    rows = len(project.manifest.owners.raci)
-    click.echo(f"{blocking} violations, {len(violations) - blocking} waived, {rows} activities")
+    click.echo(f"{blocking} violations, {len(violations) - blocking} waived")
     if blocking:
         sys.exit(78)
 
@@ -56,19 +55,24 @@ def _show(project: Project) -> None:
 
     from prodkit.ownership import matrix, routes
 
-    table = Table(title=f"Who answers for {project.manifest.service.name}", title_justify="left")
-    for heading in ("activity", "R does it", "A answers for it", "C is asked", "I is told", "reached at"):
-        table.add_column(heading, overflow="fold")
-    for row in matrix(project.manifest):
+    rows = matrix(project.manifest)
+    table = Table("activity", "R does it", "A answers", "C is asked", "I is told", title_justify="left")
+    table.title = f"Who answers for {project.manifest.service.name}"
+    table.columns[0].no_wrap = table.columns[2].no_wrap = True
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
         named = (row.responsible, row.accountable, row.consulted, row.informed)
-        reach = f"{row.contact.name}\n{row.contact.address}" if row.contact else "nobody"
-        table.add_row(row.activity, *(", ".join(names) for names in named), reach)
+        table.add_row(row.activity, *(", ".join(names) for names in named))
+    people = Table("id", "who", "reached at", "backup", title="Who is reached", title_justify="left")
+    for contact in {row.contact.id: row.contact for row in rows if row.contact}.values():
+        people.add_row(contact.id, contact.name, contact.address, contact.backup)
     console = Console(file=sys.stdout)
-    console.print(table)
+    console.print(table, people)
     for route in routes(project.manifest):
         where = f"{route.contact.name}, {route.contact.address}" if route.contact else "nobody"
         limit = f"{route.alert.metric} beyond {route.alert.threshold:g} in {route.alert.window}"
-        console.print(f"{route.alert.name} ({limit}) goes to {where}", highlight=False)
+        console.print(f"{route.alert.name} ({limit}) goes to {where}", highlight=False, soft_wrap=True)
 
 
 def _print(violation: Violation) -> None:

@@ -124,12 +124,9 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
         metadata["prodkit"]["name"] = cell.directive.name
     if cell.kind == "code":
         return _code_json(cell.id, cell.source, metadata)
-    return {
-        "cell_type": cell.kind,
-        "id": cell.id,
-        "metadata": metadata,
-        "source": cell.source.splitlines(keepends=True),
-    }
+    text = cell.source.splitlines(keepends=True)
+    pictures = {"attachments": cell.attachments} if cell.attachments and cell.kind == "markdown" else {}
+    return {"cell_type": cell.kind, "id": cell.id, "metadata": metadata, "source": text, **pictures}
 
 
 def _code_json(cell_id: str, source: str, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.parameters import Parameter
     from prodkit.jobs.requirements import Lock
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ def export(
             (`owners.*`), or the folder holds hand edits or something else (`export.*`).
     """
     source, target = Path(notebook), Path(to).absolute()
+    _check_name(target.name)
     day = today or now().date()
     bundle, report = _prepare(source, target, project, day, _hasher(target, hashes))
     old = _old_index(target)
@@ -120,6 +125,16 @@ def _meaning(index: folder.Index) -> folder.Index:
     """An index without what follows the machine, or the other files."""
     execution = index.execution.model_copy(update={"python": ""})
     return index.model_copy(update={"files": {}, "prodkit": "", "execution": execution})
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            "export.name",
+            "The job folder's name is the job's name; it can't be one.",
+            where=name,
+            fix="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+        )
 
 
 def _hasher(target: Path, hashes: bool | None) -> Callable[[Lock], str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prodkit.manifest import Project
 
 Severity = Literal["error", "warning"]
+_FUTURE = re.compile(r"^from __future__ import .*\bannotations\b", re.MULTILINE)
 _ALLOW = re.compile(r"#\s*prodkit:\s*allow\s+([a-z -]+)$")
 
 
@@ -82,15 +83,16 @@ def lint_notebook(notebook: Notebook, project: Project) -> tuple[Problem, ...]:
 
 def make_case(notebook: Notebook, project: Project) -> Case:
     """Read the cells once for all rules."""
-    dropped = tuple(_read(cell) for cell in notebook.cells if cell.is_code and cell.is_demo)
-    return Case(notebook, project, tuple(_read(cell) for cell in notebook.code), dropped)
+    lazy = any(_FUTURE.search(cell.source) for cell in notebook.code)
+    dropped = tuple(_read(cell, lazy) for cell in notebook.cells if cell.is_code and cell.is_demo)
+    return Case(notebook, project, tuple(_read(cell, lazy) for cell in notebook.code), dropped)
 
 
-def _read(cell: Cell) -> CodeCell:
+def _read(cell: Cell, lazy: bool) -> CodeCell:
     text = to_python(cell.body)
     try:
         tree = ast.parse(text)
-        names = names_of(tree, text)
+        names = names_of(tree, text, lazy_annotations=lazy)
     except (SyntaxError, ValueError):
         return CodeCell(cell, text, read_shell_lines(cell.body), None, None)
     return CodeCell(cell, text, read_shell_lines(cell.body), tree, names)

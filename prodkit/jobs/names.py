@@ -32,9 +32,12 @@ class Names:
     star: bool = False  # `from x import *`: what is bound isn't known
 
 
-def names_of(tree: ast.Module, text: str) -> Names:
-    """The names of a cell's code; `text` is what `tree` was parsed from."""
-    walk = _Walk()
+def names_of(tree: ast.Module, text: str, *, lazy_annotations: bool = False) -> Names:
+    """The names of a cell's code; `text` is what `tree` was parsed from.
+
+    `lazy_annotations`: the notebook says `from __future__ import annotations`, so that none is evaluated.
+    """
+    walk = _Walk(lazy_annotations=lazy_annotations)
     for statement in tree.body:
         walk.visit(statement)
     later = {
@@ -59,7 +62,8 @@ def _later(table: symtable.SymbolTable) -> dict[str, int]:
 class _Walk(ast.NodeVisitor):
     """Visits a cell's own level in the order in which Python executes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lazy_annotations: bool) -> None:
+        self._lazy = lazy_annotations
         self.bound: dict[str, int] = {}
         self.needed: dict[str, int] = {}
         self.deleted: set[str] = set()
@@ -82,7 +86,7 @@ class _Walk(ast.NodeVisitor):
             self.visit(target)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self.visit(node.annotation)
+        self._annotation(node.annotation)
         if node.value is not None:
             self.visit(node.value)
             self.visit(node.target)
@@ -118,10 +122,8 @@ class _Walk(ast.NodeVisitor):
         for part in (*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.visit(part)
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            if argument.annotation is not None:
-                self.visit(argument.annotation)
-        if node.returns is not None:
-            self.visit(node.returns)
+            self._annotation(argument.annotation)
+        self._annotation(node.returns)
         self._bind(node.name, node.lineno)
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815  as above
@@ -177,6 +179,10 @@ class _Walk(ast.NodeVisitor):
         for part in (node.key, node.value) if isinstance(node, ast.DictComp) else (node.elt,):
             self.visit(part)
         self._inner.pop()
+
+    def _annotation(self, node: ast.expr | None) -> None:
+        if node is not None and not self._lazy:
+            self.visit(node)
 
     def _need(self, name: str, line: int) -> None:
         known = name in self.bound or name in PROVIDED or any(name in names for names in self._inner)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 PARAMETERS = "parameters"
 DEMO = "demo"
 _NBFORMAT = 4
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Cell:
     directive: Directive | None = None
     execution_count: int | None = None
     has_outputs: bool = False
-    metadata: dict[str, Any] = field(default_factory=dict)
+    attachments: dict[str, Any] = field(default_factory=dict)  # pictures of a markdown cell
 
     @property
     def is_code(self) -> bool:
@@ -139,7 +141,7 @@ def read_notebook(path: Path) -> Notebook:
             where=path.name,
             fix="choose a Python kernel, or keep this part as a service of its own that the job calls",
         )
-    cells = tuple(_cell(raw, number, path.name) for number, raw in enumerate(data["cells"], start=1))
+    cells = tuple(_with_own_ids([_cell(raw, number, path.name) for number, raw in enumerate(data["cells"], start=1)]))
     name = str(kernelspec.get("name") or "python3")
     return Notebook(path, cells, name, str(kernelspec.get("display_name") or "Python 3"))
 
@@ -187,7 +189,7 @@ def _cell(raw: Any, number: int, name: str) -> Cell:
     directive, body = split_directive(text, f"{name}, cell {number}") if kind == "code" else (None, text)
     return Cell(
         number=number,
-        id=str(raw.get("id") or hashlib.sha256(f"{number}:{text}".encode()).hexdigest()[:8]),
+        id=str(raw.get("id") or ""),
         kind=kind,
         source=text,
         body=body,
@@ -195,5 +197,17 @@ def _cell(raw: Any, number: int, name: str) -> Cell:
         directive=directive,
         execution_count=raw.get("execution_count"),
         has_outputs=bool(raw.get("outputs")),
-        metadata=metadata,
+        attachments=raw.get("attachments") or {},
     )
+
+
+def _with_own_ids(cells: list[Cell]) -> list[Cell]:
+    """Each cell with an id that format 4.5 takes; older notebooks have none, merged ones some twice."""
+    seen: set[str] = set()
+    found = []
+    for cell in cells:
+        right = _ID.fullmatch(cell.id) and cell.id not in seen
+        own = cell.id if right else hashlib.sha256(f"{cell.number}:{cell.source}".encode()).hexdigest()[:8]
+        seen.add(own)
+        found.append(replace(cell, id=own))
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -131,7 +132,7 @@ def _example(parameters: tuple[Parameter, ...]) -> str:
         shown = [
             parameter for parameter in parameters if isinstance(parameter.default, str | int) and parameter.default
         ][:1]
-    return "".join(f" -p {p.name}={'...' if p.required else p.default}" for p in shown)
+    return "".join(f" -p {p.name}={'...' if p.required else shlex.quote(str(p.default))}" for p in shown)
 
 
 def _escalation(manifest: Manifest) -> list[dict[str, str]]:

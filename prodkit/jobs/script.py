@@ -7,9 +7,11 @@ run on one event loop for the whole script, so that a client made in one cell st
 from __future__ import annotations
 
 import ast
+import re
 import symtable
 from typing import TYPE_CHECKING
 
+from prodkit.errors import ConfigError
 from prodkit.jobs.directives import call_of
 from prodkit.jobs.shell import indent, read_shell_lines, to_python
 from prodkit.templates import render
@@ -27,19 +29,36 @@ def write_script(notebook: Notebook, *, name: str) -> str:
     Args:
         notebook: the notebook; its code must be Python once IPython's lines are translated (lint says so first).
         name: the job's name.
+
+    Raises:
+        ConfigError: `export.script`: a cell that runs in IPython can't stand in a script.
     """
     parts = [_part(notebook, cell) for cell in notebook.production]
     text = "\n\n".join(part for part in parts if part)
+    features = sorted({name for cell in notebook.code for name in _future_features(tree_of(cell))})
     names = {node.id for cell in notebook.code for node in ast.walk(tree_of(cell)) if isinstance(node, ast.Name)}
-    return render(
+    script = render(
         "job/job.py.j2",
         name=name,
-        notebook=notebook.path.name,
+        notebook=re.sub(r"[^\w. -]", "-", notebook.path.name),
         digest=notebook.digest,
+        features=features,
         body=text,
         awaits="_loop.run(" in text,
         displays="display" in names,
     )
+    try:
+        compile(script, "job.py", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = script.split("\n")[: error.lineno or 1]
+        cell = next((text.removeprefix("# %% ") for text in reversed(line) if text.startswith("# %% ")), "")
+        raise ConfigError(
+            "export.script",
+            f"The cell can't be written as a script: {error.msg}.",
+            where=f"{notebook.path.name}, cell `{cell}`",
+            fix="write it differently, or tag it `demo`",
+        ) from None
+    return script
 
 
 def tree_of(cell: Cell) -> ast.Module:
@@ -66,6 +85,12 @@ def bound_names(source: str) -> tuple[str, ...]:
     """The names that a piece of code binds at its top, sorted."""
     table = symtable.symtable(source, "cell", "exec")
     return tuple(sorted(s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()))
+
+
+def _future_features(tree: ast.Module) -> list[str]:
+    """What a cell imports from `__future__`: in a script that stands at the top, and holds for all of it."""
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    return [alias.name for node in imports for alias in node.names]
 
 
 def _part(notebook: Notebook, cell: Cell) -> str:
@@ -110,6 +135,8 @@ def _without_own_lines(body: str) -> str:
     for node in ast.parse(text).body:
         if isinstance(node, ast.Import) and [(name.name, name.asname) for name in node.names] == [("prodkit", None)]:
             dropped.add(node.lineno)
+        elif isinstance(node, ast.ImportFrom) and node.module == "__future__":
+            dropped |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     kept = [line for number, line in enumerate(text.split("\n"), start=1) if number not in dropped]
     return "\n".join(kept).strip("\n")
 

@@ -20,7 +20,7 @@ from prodkit.errors import ConfigError
 from prodkit.jobs import export
 from prodkit.jobs.exporting import drift
 from prodkit.jobs.folder import JobFolder
-from prodkit.jobs.hashes import hashed_part, pins_in
+from prodkit.jobs.hashes import hashed_part, hashes_of, pins_in
 from prodkit.jobs.requirements import lock_of
 from prodkit.records import now
 
@@ -253,6 +253,57 @@ def test_checked_inputs_reach_a_cell_that_awaits(exported: Callable[..., ExportR
     assert re.search(r"global .*\brows\b", script)
 
 
+def test_future_imports_go_to_the_top(exported: Callable[..., ExportReport]):
+    """`from __future__ import annotations` of a cell stands where a script needs it."""
+    script = (exported("from __future__ import annotations\nx: nosuch = batch").job / "job.py").read_text()
+    assert script.count("__future__") == 1
+    compile(script, "job.py", "exec")
+
+
+def test_a_cell_that_no_script_can_hold_is_refused(exported: Callable[..., ExportReport]):
+    """What only IPython runs is refused with its cell, rather than exported into a script that can't start."""
+    error = refused(
+        exported, "async def f(): ...\nglobal batch\nawait f()\nprint(batch)\ndef g(batch):\n    global batch"
+    )
+    assert error.code in {"export.script", "lint.syntax"}
+    assert "cell" in error.where
+
+
+def test_names_deleted_in_a_cell_that_awaits_are_the_same(exported: Callable[..., ExportReport], owned: Project):
+    """`del` and `+=` in a cell that awaits reach the script's own names."""
+    cells = [
+        "n = batch",
+        "import asyncio",
+        "await asyncio.sleep(0)\nn += 1\nm = n\ndel n",
+        "print('m is', m, 'n' in globals())",
+    ]
+    job = export(_notebook(owned, cells, "batch: int = 1"), owned.root / "jobs" / "sample", hashes=False).job
+    done = subprocess.run([sys.executable, job / "job.py"], capture_output=True, text=True, check=False)
+    assert done.stdout == "m is 2 False\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["two words", "-x", "naïve", "x" * 64])
+def test_a_name_that_is_none_is_refused(make_notebook: Callable[..., Path], owned: Project, name: str):
+    """The folder's name is the job's name in MLflow, in locks and in images, and has to be fit for it."""
+    assert refused(export, make_notebook(USED), owned.root / "jobs" / name, hashes=False).code == "export.name"
+
+
+def test_ids_and_pictures_are_kept(
+    exported: Callable[..., ExportReport], make_notebook: Callable[..., Path], owned: Project
+):
+    """Cells without ids or with the same one twice get their own; pictures of markdown cells stay."""
+    path = make_notebook("#md ![p](attachment:p.png)", USED, "x = 1")
+    content = json.loads(path.read_text())
+    content["cells"][1]["attachments"] = {"p.png": {"image/png": "iVBORw0KGgo="}}
+    for cell, given in zip(content["cells"], ["a", "a", None, "no good id"], strict=True):
+        cell["id"] = given
+    path.write_text(json.dumps(content))
+    notebook = nbformat.read(export(path, owned.root / "jobs" / "sample", hashes=False).job / "job.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert len({cell["id"] for cell in notebook.cells}) == 4
+    assert notebook.cells[1].attachments == {"p.png": {"image/png": "iVBORw0KGgo="}}
+
+
 def test_marked_edits_survive(exported: Callable[..., ExportReport]):
     """Blocks between `prodkit:keep` and `prodkit:end`, and cells tagged `keep`, are still there after the next export."""
     job = exported().job
@@ -428,6 +479,33 @@ def test_lock_holds_no_address(exported: Callable[..., ExportReport]):
     assert "://" not in text
     assert "uv pip compile --generate-hashes" in text
     assert "Python 3." in text.splitlines()[0]
+
+
+def test_only_pins_and_hashes_come_from_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever a set-up makes uv write beside them, an address above all, stays out of the lock."""
+    uv = tmp_path / "uv"
+    known = f"a==1 \\\n    --hash=sha256:{'a' * 64} \\\n    --hash=sha256:{'b' * 64}\n"
+    uv.write_text(
+        f"#!/bin/sh\ncat <<'END'\n--index-url https://me:secret@registry.test/simple\n{known}    # via b\nEND\n"
+    )
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert hashes_of(["a==1"]) == known
+    assert hashes_of(["a==1", "b==2"]) == ""
+
+
+def test_hashes_that_nobody_gives_are_an_error_when_asked_for(
+    make_notebook: Callable[..., Path], owned: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With `--hashes` a registry that doesn't answer is an error and nothing is written; without, a note in the lock."""
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\nexit 2\n")
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    target = owned.root / "jobs" / "sample"
+    assert refused(export, make_notebook(USED), target, hashes=True).code == "export.hashes"
+    assert not target.exists()
+    assert not export(make_notebook(USED), target).hashed
 
 
 def test_hashes_are_kept_for_the_same_versions(exported: Callable[..., ExportReport], owned: Project):
