@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lint": ("prodkit.cli.jobs", "Say what stands between a notebook and production."),
     "export": ("prodkit.cli.jobs", "Export a notebook into a job folder."),
     "owners": ("prodkit.cli.owners", "Show who answers for what, and check that somebody does."),
+    "rehearse": ("prodkit.cli.rehearse", "Put a job's own calls to every fault, and say what would help."),
     "review": ("prodkit.cli.review", "Show what a run's reviewer needs on one page; approve or reject it."),
     "audit": ("prodkit.cli.audit", "Verify the journal, explain one answer, erase one person, ship what waits."),
     "contract": ("prodkit.cli.contract", "Draft, check, compare and test data contracts."),

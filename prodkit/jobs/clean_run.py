@@ -12,12 +12,22 @@ from prodkit.jobs.lint import Problem
 from prodkit.manifest.project import ROOT_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from prodkit.jobs.reading import Notebook
     from prodkit.jobs.record import End
     from prodkit.manifest import Project
 
 
-def run_clean(notebook: Notebook, project: Project, *, timeout: float | None = None) -> tuple[Problem, ...]:
+def run_clean(
+    notebook: Notebook,
+    project: Project,
+    *,
+    timeout: float | None = None,
+    env: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> tuple[Problem, ...]:
     """Execute the cells that go into the job, with the parameters' defaults, in a fresh kernel.
 
     It runs for real: what the cells call is called, and what they cost is spent. Nothing is written to the notebook.
@@ -26,6 +36,8 @@ def run_clean(notebook: Notebook, project: Project, *, timeout: float | None = N
         notebook: the notebook.
         project: its project; captured cells are recorded in its ledger.
         timeout: seconds for one cell; the manifest's `job.cell_timeout` by default.
+        env: more variables for the kernel.
+        directory: where it runs; the notebook's own folder by default.
 
     Returns:
         No problem, or the one that ended the run. It names the error's class, not its text, which may hold data.
@@ -41,8 +53,8 @@ def run_clean(notebook: Notebook, project: Project, *, timeout: float | None = N
             node,
             notebook.kernel,
             progress_bar=False,
-            kernel_cwd=notebook.path.absolute().parent,
-            env={ROOT_VARIABLE: str(project.root)},
+            kernel_cwd=directory or notebook.path.absolute().parent,
+            env={ROOT_VARIABLE: str(project.root), **(env or {})},
             cell_timeout=timeout or project.manifest.job.cell_timeout,
             on_end=ends.append,
         )
