@@ -19,6 +19,13 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "shipping": ("shipping", "delivery", "logistics", "order", "shipment", "return"),
     "other": ("other", "general", "question", "feedback", "misc", "none", "unknown", "sales"),
 }
+_NEXT_STEPS = {
+    "billing": "Our billing team is comparing the amounts with your invoices and corrects what is wrong.",
+    "bug": "Our engineers are trying to see the same on their side; a screenshot would help them.",
+    "access": "We are checking your account; for your safety we never ask for a password.",
+    "shipping": "We have asked the carrier where it is, and send it again if it can't be found.",
+    "other": "We have passed it on to the colleague who knows.",
+}
 _MARKER = re.compile(
     r"(?:^|\n)[ \t]*(?:\*\*)?(?:the )?(?:support )?(?:ticket|text|message|e-?mail|request|input|customer)"
     r"(?: text| message)?(?:\*\*)?[ \t]*:[ \t]*\n?",
@@ -72,6 +79,8 @@ def answer(question: Question) -> str:
         return json.dumps(_object(question, judgement))
     if judgement.labels or re.search(r"classif|categor|label|triage|route", asked, re.IGNORECASE):
         return judgement.label
+    if re.search(r"\b(?:repl(?:y|ies)|draft|respon[ds])", asked, re.IGNORECASE):
+        return _draft(judgement)
     return _sentence(judgement)
 
 
@@ -199,6 +208,15 @@ def _object(question: Question, judgement: Judgement) -> dict[str, Any]:
 
 def _sentence(judgement: Judgement) -> str:
     return f"(simulated) This reads like a {judgement.label} request: {_gist(judgement.ticket)}"
+
+
+def _draft(judgement: Judgement) -> str:
+    soon = "today" if judgement.urgent else "within two working days"
+    step = _NEXT_STEPS[meaning_of(judgement.label) or "other"]
+    return (
+        f'Hello, thank you for your message. You wrote: "{_gist(judgement.ticket)}" {step} '
+        f"You will hear from us {soon}. (simulated reply)"
+    )
 
 
 def _gist(ticket: str) -> str:

@@ -99,3 +99,15 @@ def test_simulated_provider_needs_no_scikit_learn():
         "import prodkit.testing.provider\nassert not {'sklearn', 'numpy', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_draft_follows_from_the_ticket():
+    """A reply that is asked for names the ticket's own words and what its team does, and says that it is simulated."""
+    system = "You draft short, friendly replies to support tickets."
+    lost = answer(Question("gpt-4o", system, "My parcel never came. It is urgent."))
+    wrong = answer(Question("gpt-4o", system, "The invoice shows the wrong amount."))
+    assert "parcel" in lost
+    assert "carrier" in lost
+    assert "today" in lost
+    assert "invoices" in wrong
+    assert "simulated" in lost
