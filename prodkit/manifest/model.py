@@ -180,6 +180,9 @@ class Resilience(Section):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     fallback: tuple[str, ...] = Field(default=(), description="Names of models to try next, in order.")
+    max_concurrent: int | None = Field(
+        default=None, ge=1, description="So many calls at once in one process; the others wait."
+    )
     fallback_also_on: tuple[str, ...] = Field(
         default=(), description="Classes of failures that go to the fallback although they usually don't: filtered."
     )

@@ -124,6 +124,10 @@ class OpenError(ResilienceError):
     """Every target is being left alone after its failures."""
 
 
+class FullError(ResilienceError):
+    """Too many calls are on their way, and no place became free in time."""
+
+
 class AnswerError(ResilienceError):
     """Targets answered, but with nothing that may be passed on: empty, cut off, or not what was asked for."""
 

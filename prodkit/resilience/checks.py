@@ -29,6 +29,7 @@ def check_numbers(policy: Policy) -> None:
         "deadline": policy.deadline,
         "attempt_timeout": policy.attempt_timeout,
         "attempts": policy.attempts,
+        "max_concurrent": policy.max_concurrent,
         "stream_idle_timeout": policy.stream_idle_timeout,
         "breaker.open_for": policy.breaker.open_for,
         "breaker.minimum": policy.breaker.minimum,

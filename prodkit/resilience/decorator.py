@@ -86,6 +86,7 @@ def resilient(
     wait_initial: float = 0.5,
     wait_max: float = 8.0,
     stream_idle_timeout: float = 30.0,
+    max_concurrent: int | None = None,
     commit: Commit = "first_token",
     timeout_to: str | None = None,
     breaker: BreakerSettings | None = None,
@@ -106,6 +107,7 @@ def resilient(
     wait_initial: float = 0.5,
     wait_max: float = 8.0,
     stream_idle_timeout: float = 30.0,
+    max_concurrent: int | None = None,
     commit: Commit = "first_token",
     timeout_to: str | None = None,
     breaker: BreakerSettings | None = None,
@@ -138,6 +140,7 @@ def resilient(
         wait_initial: seconds before the first retry; doubles, with jitter.
         wait_max: the longest wait, in seconds.
         stream_idle_timeout: seconds of silence after which a stream counts as stalled.
+        max_concurrent: so many calls run at once; others wait, at most as long as the deadline.
         commit: for generators: "first_token", "buffer" or "restart".
         timeout_to: the function's argument that takes an attempt's seconds, when it keeps to them by itself.
         breaker: when the function is left alone.
@@ -160,6 +163,7 @@ def resilient(
             wait_initial=wait_initial,
             wait_max=wait_max,
             stream_idle_timeout=stream_idle_timeout,
+            max_concurrent=max_concurrent,
             breaker=breaker or BreakerSettings(),
             static_reply=None if static_reply is _NONE else "",
             fallbacks={"": tuple(Target("", key) for key in keys[1:])},
@@ -176,10 +180,11 @@ def _wrap_sync(around: _Around, function: Callable[..., Any]) -> Callable[..., A
     policy, accept, now = around.policy, around.accept, around.policy.clock.now
     route = policy.route("", around.name)
     enter, success, earn = route.breaker.enter, route.breaker.success, route.allowance.earn
-    limited = route.timeout is not None
+    isolate = route.timeout is not None and around.timeout_to is None
+    limited = route.timeout is not None or policy.max_concurrent is not None
 
     def served(*args: Any, **kwargs: Any) -> Served[Any]:
-        return run_call(policy, around.call(args, kwargs, isolate=limited and around.timeout_to is None))
+        return run_call(policy, around.call(args, kwargs, isolate=isolate))
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -210,15 +215,17 @@ def _wrap_async(around: _Around, function: Callable[..., Any]) -> Callable[..., 
     route = policy.route("", around.name)
     enter, success, earn, seconds = route.breaker.enter, route.breaker.success, route.allowance.earn, route.timeout
 
+    limited = (around.timeout_to is not None and seconds is not None) or policy.max_concurrent is not None
+
     async def served(*args: Any, **kwargs: Any) -> Served[Any]:
         return await arun_call(policy, around.call(args, kwargs))
 
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if limited:
+            return (await served(*args, **kwargs)).value
         started, ticket = now(), enter()
-        if ticket is None or (around.timeout_to is not None and seconds is not None):
-            if ticket is not None:
-                route.breaker.release(ticket)
+        if ticket is None:
             return (await served(*args, **kwargs)).value
         try:
             work = function(*args, **kwargs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from prodkit.resilience.allowance import Allowance
 from prodkit.resilience.breaker import Breaker, BreakerSettings
+from prodkit.resilience.bulkhead import Bulkhead
 from prodkit.resilience.clock import SYSTEM_CLOCK, Clock
 from prodkit.resilience.failures import RULES, FailureClass, Rule
 from prodkit.resilience.shared import SqliteState
@@ -66,6 +67,7 @@ class _Memory:
     lock: threading.Lock = field(default_factory=threading.Lock)
     breakers: dict[str, Breaker] = field(default_factory=dict)
     allowances: dict[str, Allowance] = field(default_factory=dict)
+    bulkhead: Bulkhead | None = None
     routes: dict[tuple[str, str], Route] = field(default_factory=dict)
 
 
@@ -81,6 +83,8 @@ class Policy:
         wait_max: the longest wait of our own choice. What a provider asks for is honoured up to half of the time left.
         breaker: when a target is left alone.
         stream_idle_timeout: the longest silence between two pieces of a stream.
+        max_concurrent: so many calls are on their way at once, in threads or in the tasks of one loop; others wait
+            outside of their deadline, and at most as long. None: no limit.
         static_reply: the last resort. None: the last error is raised.
         onward_also: classes that go to the next target although they usually don't: only `filtered` makes sense.
         fallbacks: model -> the targets that come after it; the key "" is for every other model.
@@ -99,6 +103,7 @@ class Policy:
     wait_max: float = 8.0
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     stream_idle_timeout: float = 30.0
+    max_concurrent: int | None = None
     static_reply: str | None = None
     onward_also: tuple[str, ...] = ()
     fallbacks: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
@@ -153,6 +158,7 @@ class Policy:
                 said.breaker.window, said.breaker.minimum, said.breaker.failure_share, said.breaker.open_for
             ),
             stream_idle_timeout=min(said.stream_idle_timeout, said.deadline),
+            max_concurrent=said.max_concurrent,
             static_reply=said.static_reply,
             onward_also=said.fallback_also_on,
             fallbacks=fallbacks | {"": tuple(known[name] for name in said.fallback)},
@@ -179,6 +185,14 @@ class Policy:
                 made = Breaker(target.key, self.breaker, clock=self.clock, shared=shared)
                 breaker = self.memory.breakers.setdefault(target.key, made)
         return breaker
+
+    def bulkhead(self) -> Bulkhead:
+        """The places of this policy's calls; made on first use. Only for a policy with `max_concurrent`."""
+        if self.memory.bulkhead is None:
+            with self.memory.lock:
+                if self.memory.bulkhead is None:
+                    self.memory.bulkhead = Bulkhead(self.max_concurrent or 1, self.deadline)
+        return self.memory.bulkhead
 
     def allowance_of(self, provider: str) -> Allowance:
         """The retry budget of a provider; made on first use."""

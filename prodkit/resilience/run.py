@@ -34,8 +34,16 @@ def run_call(policy: Policy, call: Call[R]) -> Served[R]:
             programming errors at once and untouched.
         DeadlineError: the deadline has passed.
         OpenError: all targets are being left alone.
+        FullError: `max_concurrent` calls are on their way, and none ended within the deadline.
         AnswerError: the targets answered with nothing that may be passed on.
     """
+    if policy.max_concurrent is not None:
+        with policy.bulkhead().place():
+            return _run(policy, call)
+    return _run(policy, call)
+
+
+def _run(policy: Policy, call: Call[R]) -> Served[R]:
     clock, route = policy.clock, policy.route(call.provider, call.model)
     started, target = clock.now(), route.chain[0]
     ticket = route.breaker.enter()
@@ -85,6 +93,13 @@ async def arun_call(policy: Policy, call: Call[R]) -> Served[R]:
     `call.validate`, `call.static` and `call.stale` deal with the awaited value, not with the awaitable. Raises as
     `run_call`; a task's cancellation goes through untouched.
     """
+    if policy.max_concurrent is not None:
+        async with policy.bulkhead().aplace():
+            return await _arun(policy, call)
+    return await _arun(policy, call)
+
+
+async def _arun(policy: Policy, call: Call[R]) -> Served[R]:
     clock, route = policy.clock, policy.route(call.provider, call.model)
     started, target = clock.now(), route.chain[0]
     ticket = route.breaker.enter()

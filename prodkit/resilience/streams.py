@@ -115,6 +115,14 @@ def run_stream(policy: Policy, call: Call[Any], *, commit: Commit = "first_token
         StreamError: the stream failed after its first content was passed on; the cause is chained.
         BaseException: as `run_call` before that.
     """
+    if policy.max_concurrent is None:
+        yield from _run(policy, call, commit)
+        return
+    with policy.bulkhead().place():
+        yield from _run(policy, call, commit)
+
+
+def _run(policy: Policy, call: Call[Any], commit: Commit) -> Iterator[Any]:
     course: Course[Any] = Course(policy, call, policy.chain(call.provider, call.model), policy.clock.now())
     telling = Telling(course, commit)
     while (step := course.step()) is not None:
@@ -147,6 +155,15 @@ async def arun_stream(policy: Policy, call: Call[Any], *, commit: Commit = "firs
 
     `call.proceed` returns an async iterable, or an awaitable of one. Raises as `run_stream`.
     """
+    async with contextlib.AsyncExitStack() as held:
+        if policy.max_concurrent is not None:
+            await held.enter_async_context(policy.bulkhead().aplace())
+        pieces = await held.enter_async_context(contextlib.aclosing(_arun(policy, call, commit)))
+        async for piece in pieces:
+            yield piece
+
+
+async def _arun(policy: Policy, call: Call[Any], commit: Commit) -> AsyncGenerator[Any, None]:
     course: Course[Any] = Course(policy, call, policy.chain(call.provider, call.model), policy.clock.now())
     telling = Telling(course, commit)
     while (step := course.step()) is not None:
