@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 import weakref
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +23,7 @@ import wrapt
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from prodkit.capture.exporter import Host, TraceExporter
     from prodkit.records import RunHandle
@@ -70,6 +71,7 @@ class _Seam:
     off_by_user = False
     tracking_uri = ""
     flavours: ClassVar[set[str]] = set()
+    failed: ClassVar[set[str]] = set()
     hooked = False
 
 
@@ -86,6 +88,8 @@ def switch_on(host: Host, tracking_uri: str) -> None:
                 wrapt.register_post_import_hook(_enable, library)
         elif "mlflow" in sys.modules:
             _install()
+        for library in [name for name in _Seam.failed if name in sys.modules]:
+            _enable(sys.modules[library])
     _set_flavours(disabled=False)
 
 
@@ -117,9 +121,11 @@ def _enable(library: Any) -> None:
                     return
                 flavour.autolog(silent=True)
         except Exception as error:  # it must not break the user's import
-            if _Seam.host is not None:
+            if library.__name__ in _Seam.failed and _Seam.host is not None:
                 _Seam.host.problem(f"MLflow can't trace {library.__name__}: {type(error).__name__}.")
+            _Seam.failed.add(library.__name__)  # a library that is half imported is tried again with the next run
             return
+        _Seam.failed.discard(library.__name__)
         _Seam.flavours.add(name)
 
 
@@ -305,6 +311,15 @@ def open_span(name: str, kind: str, inputs: Any) -> Any:
         span.set_span_type(kind)
         span.set_inputs(inputs)
     return span
+
+
+@contextmanager
+def active(span: Any) -> Iterator[None]:
+    """Spans that begin inside lie below this one."""
+    from mlflow.tracing import provider
+
+    with provider.safe_set_span_in_context(span):
+        yield
 
 
 def end_span(span: Any, outputs: Any = None, error: BaseException | None = None) -> None:

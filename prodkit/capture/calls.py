@@ -84,6 +84,10 @@ class Call:
                 _calls[span.span_id] = self
                 self.span = span
                 return
+        self.own(kind)
+
+    def own(self, kind: str) -> None:
+        """Begin a span of our own for this call."""
         self.span = autolog.open_span(self.model or "call", kind, payload.plain(self.body))
         self.owns_span = self.span is not None
         if self.owns_span:

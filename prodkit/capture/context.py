@@ -95,6 +95,24 @@ def request(
             _stamp.set(_NOBODY)
 
 
+_within: ContextVar[bool] = ContextVar("prodkit_within_call", default=False)
+
+
+def within_call() -> bool:
+    """Whether this is part of a call that is guarded already, further out."""
+    return _within.get()
+
+
+@contextmanager
+def one_call() -> Iterator[None]:
+    """What is requested inside is part of one guarded call."""
+    token = _within.set(True)
+    try:
+        yield
+    finally:
+        _within.reset(token)
+
+
 def current_stamp() -> Stamp:
     """The stamp of this thread or task."""
     return _stamp.get()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.capture import payload, sdks
 from prodkit.capture.admission import admit
 from prodkit.capture.calls import Call
-from prodkit.capture.context import current_run, current_stamp
+from prodkit.capture.context import current_run, current_stamp, within_call
 from prodkit.capture.sending import Sender, policy_of
 from prodkit.capture.streams import AsyncStreamReader, StreamReader
 from prodkit.resilience import abegin_stream, arun_call, arun_stream, begin_stream, run_call, run_stream
@@ -28,19 +28,30 @@ class _Guard:
 
 
 def place() -> None:
-    """Put the guard around openai and anthropic, now or when they are imported. Once per process."""
+    """Put the guard around openai, anthropic and litellm, now or when they are imported. Once per process."""
+    from prodkit.capture import litellm_guard
+
     if not _Guard.placed:
         _Guard.placed = True
         sdks.patch(_request, _arequest)
+        litellm_guard.patch()
 
 
 def _request(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
     call = _begin(client, args, kwargs)
-    if call is None:
-        return wrapped(*args, **kwargs)
+    return wrapped(*args, **kwargs) if call is None else conduct(call, Sender, wrapped, client, args, kwargs)
+
+
+async def _arequest(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
+    call = _begin(client, args, kwargs)
+    return await (wrapped(*args, **kwargs) if call is None else aconduct(call, Sender, wrapped, client, args, kwargs))
+
+
+def conduct(call: Call, make: type[Sender], *parts: Any) -> Any:
+    """Let a call pass: admit it, send it under the policy, read its answer. Gives what the SDK's line expects."""
     try:
         call.admission = admit(call)
-        sender, policy = Sender(call, wrapped, client, args, kwargs), policy_of(call.run.project)
+        sender, policy = make(call, *parts), policy_of(call.run.project)
         if policy is None:
             return _receive(call, sender, sender.bare())
         if call.streamed:
@@ -52,13 +63,11 @@ def _request(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -
         raise
 
 
-async def _arequest(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
-    call = _begin(client, args, kwargs)
-    if call is None:
-        return await wrapped(*args, **kwargs)
+async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
+    """`conduct` for an async client."""
     try:
         call.admission = admit(call)
-        sender, policy = Sender(call, wrapped, client, args, kwargs), policy_of(call.run.project)
+        sender, policy = make(call, *parts), policy_of(call.run.project)
         if policy is None:
             return _receive(call, sender, await sender.bare())
         if call.streamed:
@@ -72,8 +81,8 @@ async def _arequest(wrapped: Callable[..., Any], client: Any, args: Any, kwargs:
 
 
 def _begin(client: Any, args: Any, kwargs: Any) -> Call | None:
-    """The call that this request is; None where it costs nothing or no run is open."""
-    run = current_run()
+    """The call that this request is; None where it costs nothing, no run is open, or it is part of a guarded call."""
+    run = None if within_call() else current_run()
     options = sdks.options_of(args, kwargs)
     kind = sdks.kind_of(options) if run is not None else ""
     if run is None or not kind:
@@ -98,11 +107,10 @@ def _provider(run: OpenRun, client: Any, body: dict[str, Any]) -> tuple[str, boo
 
 def _receive(call: Call, sender: Sender, result: Any) -> Any:
     """Read the answer, or read along with its stream; the caller gets what the SDK gave."""
-    answer = sdks.parsed(result)
-    if sdks.is_stream(answer):
+    answer = sender.answer(result)
+    if sender.is_stream(answer):
         call.streamed = True
-        sender.first = result
-        return _read_along(call, sender, sdks.iterator_of(answer))
+        return _read_along(call, sender, sender.chunks(result))
     if payload.is_raw(answer):
         call.unread()
     else:
@@ -112,12 +120,7 @@ def _receive(call: Call, sender: Sender, result: Any) -> Any:
 
 def _read_along(call: Call, sender: Sender, pieces: Any) -> Any:
     """Put the pieces into the stream that the SDK gave, past a reader of ours."""
-    awaited = hasattr(pieces, "__anext__")
-    result = sender.first
-    if result is None:  # the last resort, after no server has sent a stream
-        result = sdks.empty_stream(sender.client, asynchronous=awaited)
-    kind = AsyncStreamReader if awaited else StreamReader
+    kind = AsyncStreamReader if hasattr(pieces, "__anext__") else StreamReader
     reader = kind(pieces, call, hide_usage=sender.asks_usage)
     call.reader = weakref.ref(reader)
-    sdks.replace_iterator(sdks.parsed(result), reader)
-    return result
+    return sender.deliver(reader)

@@ -84,7 +84,8 @@ def usage(answer: Any) -> Usage:
     raw = _get(answer, "usage")
     if raw is None:
         return Usage()
-    if _get(raw, "cache_read_input_tokens") is not None or _get(raw, "cache_creation_input_tokens") is not None:
+    cached = [_get(raw, "cache_read_input_tokens"), _get(raw, "cache_creation_input_tokens")]
+    if _get(raw, "prompt_tokens") is None and any(count is not None for count in cached):
         return _anthropic_usage(raw)
     details_in = _get(raw, "prompt_tokens_details") or _get(raw, "input_tokens_details")
     details_out = _get(raw, "completion_tokens_details") or _get(raw, "output_tokens_details")
@@ -112,6 +113,26 @@ def _anthropic_usage(raw: Any) -> Usage:
         cache_read_tokens=read or None,
         cache_write_tokens=written or None,
     )
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All texts anywhere in a JSON-able value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from strings(inner)
+
+
+def answer_text(answer: Any) -> str:
+    """The text of an answer in JSON-able form; empty for tool calls and embeddings."""
+    if not isinstance(answer, dict):
+        return ""
+    choices = answer.get("choices") or [{}]
+    message = choices[0].get("message") or {}
+    blocks = answer.get("content") or []
+    said = message.get("content") or (blocks[0].get("text") if blocks and isinstance(blocks[0], dict) else "")
+    return said if isinstance(said, str) else ""
 
 
 def is_simulated(answer: Any) -> bool:

@@ -43,3 +43,13 @@ def anthropic(model: str, text: str, *, stream: bool) -> Any:
         types.RawMessageDeltaEvent.model_validate(ending),
         types.RawMessageStopEvent.model_validate({"type": "message_stop"}),
     ]
+
+
+def litellm(model: str, text: str, *, stream: bool) -> Any:
+    """A response of litellm, or its chunks."""
+    from litellm import ModelResponse, ModelResponseStream
+
+    made = openai(model, text, stream=stream)
+    if not stream:
+        return ModelResponse(**made.model_dump())
+    return [ModelResponseStream(**chunk.model_dump()) for chunk in made]

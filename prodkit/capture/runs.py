@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prodkit.records import DatasetRecord
 
 JOB_RUN = "PRODKIT_JOB_RUN"
+_RECENT = 256
 
 
 class OpenRun:
@@ -50,6 +51,7 @@ class OpenRun:
         self.datasets: tuple[DatasetRecord, ...] = ()
         self.tally, self.meter, self.recogniser = Tally(), Meter(), Recogniser()
         self.sight = watch(project)
+        self.twins: set[str] = set()  # requests that a framework's span in another trace repeats
         self._notices: dict[str, None] = {}
         self._lock = threading.Lock()
         above: Stamp = parent.stamp if parent is not None else Stamp()
@@ -129,6 +131,11 @@ class OpenRun:
             self.recogniser.add(call, self)
         if self.closed and trace.calls:
             self.ledger.log_metrics(self.handle, self.tally.metrics())
+
+    def recent(self) -> list[CallRecord]:
+        """The latest guarded calls that no framework's span has been found to repeat."""
+        latest = self.tally.calls[-_RECENT:]
+        return [call for call in reversed(latest) if call.request_id not in self.twins]
 
     def take_untraced(self, call: CallRecord) -> None:
         """Count and log a call that no span stands for."""

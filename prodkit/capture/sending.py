@@ -51,17 +51,22 @@ class Sender:
         wrapped: the SDK's own `request`, bound to the user's client.
         client: the user's client.
         args, kwargs: what the SDK passed to `request`.
-        asks_usage: the stream was asked for its usage by us, so the reader must not see it.
+
+    `asks_usage` says that a stream was asked for its usage by us, so that the reader must not see it.
     """
 
     def __init__(self, call: Call, wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> None:
         self.call, self._wrapped, self.client, self._args, self._kwargs = call, wrapped, client, args, kwargs
-        options = sdks.options_of(args, kwargs)
-        chat = str(options.url).rstrip("/").endswith("/completions")
-        asked = (call.body.get("stream_options") or {}).get("include_usage")
-        self.asks_usage = bool(chat and call.streamed and not asked)
+        self.asks_usage = False
         self.first: Any = None  # what the SDK gave for the first stream; the user gets this object
         self._first_key = ""
+        self._prepare()
+
+    def _prepare(self) -> None:
+        options = sdks.options_of(self._args, self._kwargs)
+        chat = str(options.url).rstrip("/").endswith("/completions")
+        asked = (self.call.body.get("stream_options") or {}).get("include_usage")
+        self.asks_usage = bool(chat and self.call.streamed and not asked)
 
     def bare(self) -> Any:
         """The request as the SDK would do it, without a policy."""
@@ -76,11 +81,11 @@ class Sender:
 
     def open_stream(self, target: Target, timeout: float | None) -> Any:
         """One attempt at a stream; gives its chunks."""
-        return self._chunks(self.attempt(target, timeout))
+        return self.chunks(self.attempt(target, timeout))
 
     async def aopen_stream(self, target: Target, timeout: float | None) -> Any:  # noqa: ASYNC109  it is passed on
         """`open_stream` for an async client."""
-        return self._chunks(await self.attempt(target, timeout))
+        return self.chunks(await self.attempt(target, timeout))
 
     def serves(self, target: Target) -> bool:
         """Whether this call can go there: the same provider, or the same protocol with an address and a key."""
@@ -91,7 +96,7 @@ class Sender:
     def validate(self, result: Any) -> Failure | None:
         """What is wrong with an answer."""
         try:
-            answer = sdks.parsed(result)
+            answer = self.answer(result)
         except Exception:
             return Failure(FailureClass.BAD_ANSWER, "not the provider's JSON")
         if payload.is_raw(answer):
@@ -107,7 +112,7 @@ class Sender:
 
     def price(self, result: Any, target: Target) -> Decimal | None:
         """What an answer has cost that wasn't used."""
-        used = payload.usage(sdks.parsed(result))
+        used = payload.usage(self.answer(result))
         return price(target.provider, target.model, used, when=now(), manifest=self.call.run.manifest).usd
 
     def as_call(self, proceed: Callable[..., Any], *, stream: bool) -> resilience.Call[Any]:
@@ -156,16 +161,35 @@ class Sender:
             return self.client
         return self.client.with_options(base_url=target.base_url, api_key=_key_for(target), max_retries=0)
 
-    def _chunks(self, result: Any) -> Any:
-        stream = sdks.parsed(result)
+    def answer(self, result: Any) -> Any:
+        """What the SDK's result holds."""
+        return sdks.parsed(result)
+
+    def is_stream(self, answer: Any) -> bool:
+        """Whether the answer comes in chunks."""
+        return sdks.is_stream(answer)
+
+    def chunks(self, result: Any) -> Any:
+        """The chunks of a stream; the first stream is kept for the user."""
         if self.first is None:
             self.first = result
-        return sdks.iterator_of(stream)
+        return sdks.iterator_of(self.answer(result))
+
+    def deliver(self, reader: Any) -> Any:
+        """What the user's line gets for a stream: the SDK's own object, its chunks coming past our reader."""
+        result = self.first
+        if result is None:  # the last resort, after no server has sent a stream
+            result = sdks.empty_stream(self.client, asynchronous=hasattr(reader, "__anext__"))
+        sdks.replace_iterator(self.answer(result), reader)
+        return result
 
     def _static(self, text: str) -> Any:
+        self._note_static()
+        return sdks.static_answer(self.client, self.call.body, text, stream=self.call.streamed)
+
+    def _note_static(self) -> None:
         answered = all(attempt.http_status is not None for attempt in self.call.attempts)  # by an error, which is free
         self.call.served(STATIC, degraded=True, failed_cost=Decimal(0) if answered else None)
-        return sdks.static_answer(self.client, self.call.body, text, stream=self.call.streamed)
 
 
 def _key_for(target: Target) -> str:

@@ -29,7 +29,7 @@ class Heard:
         self.text: list[str] = []
         self.tools: dict[int, dict[str, Any]] = {}
         self.usage = Usage()
-        self.model = ""
+        self.id = self.model = ""
         self.finish = ""
         self.simulated = False
         self.whole: Any = None  # an API that repeats the whole answer at the end
@@ -52,11 +52,13 @@ class Heard:
         if self.tools:
             message["tool_calls"] = [self.tools[index] for index in sorted(self.tools)]
         return {
+            "id": self.id,
             "model": self.model,
             "choices": [{"index": 0, "message": message, "finish_reason": self.finish or None}],
         }
 
     def _take_completion(self, chunk: Any) -> None:
+        self.id = getattr(chunk, "id", "") or self.id
         self.model = getattr(chunk, "model", "") or self.model
         self.simulated = self.simulated or payload.is_simulated(chunk)
         if getattr(chunk, "usage", None) is not None:
@@ -87,7 +89,7 @@ class Heard:
 
     def _take_message(self, chunk: Any, kind: str) -> None:
         if kind == "message_start":
-            self.model = chunk.message.model
+            self.id, self.model = chunk.message.id, chunk.message.model
             self.usage = payload.usage(chunk.message)
         elif kind == "content_block_start" and getattr(chunk.content_block, "type", "") == "tool_use":
             self._take_tool(chunk.index, chunk.content_block.id, chunk.content_block)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import code
+from prodkit.capture.faces import faces
 from prodkit.capture.opening import close_run, open_run
 from prodkit.capture.options import RunOptions, check_budget
 
@@ -89,8 +90,7 @@ class run:  # noqa: N801  it is used as a function: `with run("classify"):`
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._run is not None:
-            close_run(self._run, error)
+        self._close(error)
 
     async def __aenter__(self) -> OpenRun:
         return self._open(sys._getframe(1))  # noqa: SLF001  the caller's names are its inputs
@@ -98,14 +98,22 @@ class run:  # noqa: N801  it is used as a function: `with run("classify"):`
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._run is not None:
-            close_run(self._run, error)
+        self._close(error)
 
     def _open(self, caller: FrameType) -> OpenRun:
         local = caller.f_locals is not caller.f_globals
         namespace = {**caller.f_globals, **caller.f_locals} if local else caller.f_globals
-        self._run = open_run(self._options(namespace=namespace, code=code.body_at(caller)))
+        around = faces[-1].surroundings() if faces else {}
+        self._run = open_run(self._options(namespace=namespace, code=code.body_at(caller), **around))
+        for face in faces:
+            face.opened(self._run)
         return self._run
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._run is not None:
+            summary = close_run(self._run, error)
+            for face in faces:
+                face.closed(self._run, summary)
 
 
 def _named(inputs: str | Sequence[str] | Mapping[str, Any]) -> tuple[str, ...] | dict[str, Any]:

@@ -28,14 +28,19 @@ _PREVIEWS = ("mlflow.traceInputs", "mlflow.traceOutputs")
 
 def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
     """The trace with its calls found, priced and attributed."""
-    guarded = {_hex(span["span_id"]): span for span in trace.spans}
+    by_id = {_hex(span["span_id"]): span for span in sorted(trace.spans, key=lambda one: one["start_time_unix_nano"])}
     found: list[CallRecord] = []
-    for span_id, span in guarded.items():
+    guards: set[str] = set()
+    for span_id, span in by_id.items():
         call = calls.take(span_id)
         if call is not None:
             record = call.record(trace.trace_id, span_id, prompts=run.prompts_in(payload.prompt(call.body)))
             _complete(span, call)
-        elif _is_leaf_call(span, trace.spans):
+            guards.add(span["span_id"])
+        elif _is_below(span, guards, trace.spans):
+            _strip(span)
+            continue
+        elif _is_leaf_call(span, trace.spans) and not _is_told_elsewhere(span, run):
             record = _unguarded(span, span_id, trace, run)
         else:
             continue
@@ -78,6 +83,54 @@ def _is_leaf_call(span: dict[str, Any], spans: list[dict[str, Any]]) -> bool:
             return False
         below = [child["span_id"] for child in children]
     return True
+
+
+def _is_below(span: dict[str, Any], above: set[str], spans: list[dict[str, Any]]) -> bool:
+    """Whether the span lies below one of those: part of a call that is recorded as a whole."""
+    parents = {one["span_id"]: one["parent_span_id"] for one in spans}
+    at = span["parent_span_id"]
+    while at is not None:
+        if at in above:
+            return True
+        at = parents.get(at)
+    return False
+
+
+def _is_told_elsewhere(span: dict[str, Any], run: OpenRun) -> bool:
+    """Whether a framework's span repeats a call that the guard has seen in a trace of its own.
+
+    langchain's callbacks of async and batch calls don't carry MLflow's context to the SDK, so the SDK's span isn't
+    below theirs, and its tokens would be counted twice.
+    """
+    twin = next((call for call in run.recent() if _is_twin(span, call)), None)
+    if twin is None:
+        return False
+    run.twins.add(twin.request_id)
+    _strip(span)
+    span["attributes"]["prodkit.same_call_as"] = json.dumps(twin.trace_id)
+    return True
+
+
+def _is_twin(span: dict[str, Any], call: CallRecord) -> bool:
+    """Whether the call lies inside of the span, at the same model, with the same answer."""
+    began, ended = _time(span["start_time_unix_nano"]), _time(span["end_time_unix_nano"] or 0)
+    model = _attribute(span, "mlflow.llm.model") or call.model
+    if not (
+        began <= call.started and call.ended <= ended and model in {call.model, call.parameters.get("asked_model")}
+    ):
+        return False
+    if span["status"]["code"] == "STATUS_CODE_ERROR":
+        return call.status is not Status.OK
+    said = {text for text in payload.strings(_attribute(span, "mlflow.spanOutputs")) if text}
+    text = payload.answer_text(call.response)
+    counts = _attribute(span, USAGE) or {}
+    return text in said if text else counts.get("output_tokens") == call.usage.output_tokens
+
+
+def _strip(span: dict[str, Any]) -> None:
+    """Take tokens and cost from a span whose call is counted elsewhere."""
+    for name in (USAGE, COST):
+        span["attributes"].pop(name, None)
 
 
 def _complete(span: dict[str, Any], call: Call) -> None:
@@ -187,8 +240,10 @@ def _metadata(trace: FinishedTrace, run: OpenRun, found: list[CallRecord]) -> di
             {"input_tokens": total_in, "output_tokens": total_out, "total_tokens": total_in + total_out}
         )
     priced = [record.cost.usd for record in found if record.cost.usd is not None]
+    if not counted:
+        metadata.pop("mlflow.trace.tokenUsage", None)
+    metadata.pop("mlflow.trace.cost", None)
     if priced:
-        metadata.pop("mlflow.trace.cost", None)
         said["prodkit.cost_usd"] = str(sum(priced, Decimal(0)))
     return metadata | {name: value for name, value in said.items() if value}
 

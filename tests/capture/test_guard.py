@@ -49,11 +49,15 @@ def test_budgets_of_the_manifest_hold_over_runs(here, client, ask):
     """The manifest's daily budget counts what earlier runs have spent."""
     here("budget: {per_day: 0.0002}\n")
     done = []
-    with pytest.raises(BudgetError) as caught:
+
+    def cells():
         for number in range(50):
             with run(f"cell-{number}") as opened:
                 ask(client, max_tokens=40)
             done.append(opened)
+
+    with pytest.raises(BudgetError) as caught:
+        cells()
     assert caught.value.code == "budget.exceeded"
     assert len(done) > 1
     assert sum(one.cost for one in done) <= Decimal("0.0002")

@@ -38,8 +38,7 @@ def _patch_duckdb(module: Any) -> None:
     def note_connect(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
         database = str(args[0] if args else kwargs.get("database", ":memory:"))
         if not database.startswith(":"):
-            read_only = kwargs.get("read_only", args[1] if len(args) > 1 else False)
-            sight.see_place(database, "input" if read_only else "output", "duckdb")
+            sight.see_place(database, "input", "duckdb")
 
     for name in ("sql", "query", "execute", "from_query"):
         wrap(module, name, note)

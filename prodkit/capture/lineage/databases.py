@@ -9,6 +9,8 @@ from urllib.parse import quote
 from prodkit.capture.lineage import places, sight
 from prodkit.capture.lineage.sql import tables_of
 
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
+
 
 def see_statement(base: str, statement: str, kind: str) -> None:
     """Tell of the tables of a statement on the database `base`."""
@@ -26,7 +28,9 @@ def address(dialect: str, host: str | None, port: Any, database: str | None) -> 
     if dialect == "sqlite":
         is_file = database and database != ":memory:" and not str(database).startswith("file::memory:")
         return f"sqlite://{os.path.abspath(str(database))}" if is_file else ""  # noqa: PTH100
-    return f"{dialect}://{host or 'localhost'}{f':{port}' if port else ''}/{quote(database or '', safe='')}"
+    machine = "localhost" if not host or host.startswith("/") else host  # a path is a socket of this machine
+    door = port or _PORTS.get(dialect)
+    return f"{dialect}://{machine}{f':{door}' if door else ''}/{quote(database or '', safe='')}"
 
 
 def watch_sqlalchemy(module: Any) -> None:

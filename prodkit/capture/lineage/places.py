@@ -16,6 +16,7 @@ _NO_DATA = (
     *(".py", ".pyc", ".pyi", ".pyx", ".so", ".dylib", ".dll", ".pyd", ".pth", ".egg-link", ".ipynb"),
     *(".ttf", ".otf", ".afm", ".woff", ".woff2", ".mplstyle", "matplotlibrc", ".mo"),
     *("-journal", "-wal", "-shm", ".lock", ".pid", ".sock", ".pem", ".crt", "prodkit.yaml"),
+    *(".odcs.yaml", ".toml", ".ini", ".cfg", ".env", ".netrc", "_netrc", ".pgpass", ".gitconfig"),
 )
 _STATE = (
     f"{os.sep}.prodkit{os.sep}",

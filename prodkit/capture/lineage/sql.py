@@ -7,26 +7,35 @@ from dataclasses import dataclass
 
 _NOISE = re.compile(r"--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$", re.DOTALL)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
-_NAME = r"(?:[\w$]+|\"[^\"]+\"|`[^`]+`|\[[^\]]+\])"
-_TABLE = rf"{_NAME}(?:\s*\.\s*{_NAME}){{0,3}}"
+_NAME = r"(?:[\w$]++|\"[^\"]++\"|`[^`]++`|\[[^\]]++\])"
+_TABLE = rf"{_NAME}(?:\s*\.\s*{_NAME}){{0,3}}+"
+_ALIAS = (
+    r"(?:\s+(?:as\s+)?(?!(?:from|join|left|right|inner|outer|full|cross|natural|where|on|using|group|order|limit|union|"
+    rf"having|window|set|values|select|tablesample|for|except|intersect|returning|when|offset|fetch)\b){_NAME})?"
+)
 _CTE = re.compile(
     rf"(?:\bwith\s+(?:recursive\s+)?|,\s*)({_NAME})\s*(?:\([^()]*\)\s*)?as\s+(?:not\s+)?(?:materialized\s+)?\(",
     re.IGNORECASE,
 )
 _WRITE = re.compile(
-    rf"\b(?:insert\s+(?:or\s+\w+\s+|ignore\s+|overwrite\s+)?into|replace\s+into|merge\s+into|delete\s+from|truncate(?:\s+table)?|"
-    rf"update(?:\s+only)?|create\s+(?:or\s+replace\s+)?(?:temp\w*\s+|unlogged\s+)?(?:table|(?:materialized\s+)?view)(?:\s+if\s+not\s+exists)?|"
-    rf"alter\s+table|into)\s+({_TABLE})",
+    r"\b(?:insert\s+(?:or\s+\w+\s+|ignore\s+|overwrite\s+)?into|replace\s+into|merge\s+into|delete\s+from|"
+    r"truncate(?:\s+table)?|update(?:\s+only)?|alter\s+table|into|create\s+(?:or\s+replace\s+)?"
+    r"(?:temp\w*\s+|unlogged\s+)?(?:table|(?:materialized\s+)?view)(?:\s+if\s+not\s+exists)?)"
+    rf"\s+({_TABLE})",
     re.IGNORECASE,
 )
 _FROM = re.compile(
-    rf"\b(?:from|join|using)\s+(?:only\s+|lateral\s+)?({_TABLE})(?!\s*\()((?:\s*(?:as\s+)?{_NAME})?(?:\s*,\s*{_TABLE}(?!\s*\()(?:\s+(?:as\s+)?{_NAME})?)*)",
+    rf"\b(?:from|join|using)\s+(?:only\s+|lateral\s+)?({_TABLE})(?!\s*\()"
+    rf"({_ALIAS}(?:\s*,\s*{_TABLE}(?!\s*\(){_ALIAS})*)",
     re.IGNORECASE,
 )
 _COPY = re.compile(rf"\bcopy\s+({_TABLE})\s*(?:\([^)]*\)\s*)?(from|to)\b", re.IGNORECASE)
 _FUNCTION_FROM = re.compile(r"\b(?:extract|trim|substring|overlay|position)\s*\([^()]*\)", re.IGNORECASE)
 _NO_TABLE = frozenset(
-    {"select", "values", "unnest", "lateral", "set", "where", "dual", "generate_series", "table", "only", "pragma"}
+    {
+        *("select", "values", "unnest", "lateral", "set", "where", "dual", "table", "only", "pragma"),
+        *("stdin", "stdout", "generate_series"),
+    }
 )
 _LONGEST = 100_000
 
