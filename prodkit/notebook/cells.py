@@ -40,6 +40,7 @@ class CellRuns:
     def __init__(self, shell: InteractiveShell, defaults: Callable[[], dict[str, Any]] = dict) -> None:
         self._shell, self._defaults = shell, defaults
         self._cells: list[_Cell] = []
+        self._blocks: list[OpenRun] = []  # of `with prodkit.run(...)`
         self.history: list[RunSummary] = []  # of the runs that are over
         self.calls: deque[CallRecord] = deque(maxlen=MOST_CALLS)  # of the runs that are over, the newest last
         self.listeners: list[Callable[[], None]] = []  # called when a run has begun or ended
@@ -61,24 +62,32 @@ class CellRuns:
         if not self._cells:  # the extension was loaded by this very cell
             self._cells.append(_Cell())
         cell = self._cells[-1]
-        run = open_run(
-            RunOptions(
-                **{"name": "", **self._defaults(), **options},
-                namespace=self._shell.user_ns,
-                code=cell.code,
-                cell=cell.place,
-                notebook=notebook_path(self._shell.user_ns),
-                in_session=True,
-            )
-        )
+        said = {"name": "", **self._defaults(), **options}
+        run = open_run(RunOptions(**said, **self.surroundings(), namespace=self._shell.user_ns, code=cell.code))
         cell.runs.append(run)
         self._tell()
         return run
 
+    def surroundings(self) -> dict[str, Any]:
+        """Where the running code stands, for runs of this kernel."""
+        place = self._cells[-1].place if self._cells else ""
+        return {"in_session": True, "notebook": notebook_path(self._shell.user_ns), "cell": place}
+
+    def opened(self, run: OpenRun) -> None:
+        """A `with prodkit.run(...)` block has begun."""
+        self._blocks.append(run)
+        self._tell()
+
+    def closed(self, run: OpenRun, summary: RunSummary) -> None:
+        """A `with prodkit.run(...)` block is over: it has a card as a cell has."""
+        if run in self._blocks:
+            self._blocks.remove(run)
+        self._show(run, summary)
+
     @property
     def open_runs(self) -> tuple[OpenRun, ...]:
         """The runs of the cells that are running, the newest last."""
-        return tuple(run for cell in list(self._cells) for run in list(cell.runs))
+        return (*(run for cell in list(self._cells) for run in list(cell.runs)), *self._blocks)
 
     def _tell(self) -> None:
         for listener in self.listeners:
@@ -107,13 +116,15 @@ class CellRuns:
         from prodkit.capture import close_run
 
         try:
-            summary = close_run(run, error)
-            self.history.append(summary)
-            self.calls.extend(run.calls)
-            self._tell()
-            display(Card(summary))
+            self._show(run, close_run(run, error))
         except Exception as problem:  # a card must not take the cell's own outputs away
             display(Trouble("The run could not be closed properly.", problem))
+
+    def _show(self, run: OpenRun, summary: RunSummary) -> None:
+        self.history.append(summary)
+        self.calls.extend(run.calls)
+        self._tell()
+        display(Card(summary))
 
 
 def notebook_path(namespace: dict[str, Any]) -> Path | None:

@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.display import display
 from traitlets import Bool, Unicode
 
+from prodkit.capture.faces import faces
 from prodkit.errors import ConfigError
 from prodkit.manifest import find_project
 from prodkit.notebook.cells import CellRuns
@@ -117,6 +118,7 @@ def load(shell: InteractiveShell) -> ProdkitMagics:
     shell.events.register("pre_run_cell", magics.runs.began)
     shell.events.register("post_run_cell", magics.runs.ended)
     listeners.append(_show_reading)
+    faces.append(magics.runs)
     setattr(shell, _ATTRIBUTE, magics)
     return magics
 
@@ -133,6 +135,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("post_run_cell", magics.runs.ended)
     manager: Any = shell.magics_manager
     listeners.remove(_show_reading)
+    faces.remove(magics.runs)
     magics.commands.close()
     manager.magics["line"].pop(OPENER, None)
     manager.magics["line"].pop(MAGIC, None)

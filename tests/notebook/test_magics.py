@@ -108,6 +108,22 @@ def test_a_spent_budget_stops_the_calls(notebook: Any, client: Any) -> None:
     assert "1 refused" in ran.cards[0]
 
 
+def test_the_with_block_is_equal(notebook: Any, client: Any) -> None:
+    """`with prodkit.run(...)` shows the same card, under the same session run, and its failure is on the card too."""
+    ran = notebook.run(
+        f"import prodkit\nwith prodkit.run('block', budget='0.50') as run:\n    {ASK}\nrun.parent.options.kind"
+    )
+    assert ran.error is None
+    assert ran.result.result == "session"
+    assert "block finished" in ran.cards[0]
+    assert "1 call" in ran.cards[0]
+    assert "of $0.50 budget" in ran.cards[0]
+    failed = notebook.run("with prodkit.run('block'):\n    1 / 0")
+    assert isinstance(failed.error, ZeroDivisionError)
+    assert "block failed" in failed.cards[0]
+    assert notebook.shell._prodkit_magics.runs.open_runs == ()
+
+
 def test_the_next_cell_is_not_captured(notebook: Any, client: Any) -> None:
     """A header holds for its own cell alone."""
     notebook.run(f"%%prodkit --name a\n{ASK}")
