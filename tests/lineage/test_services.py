@@ -1,0 +1,224 @@
+"""Reads over HTTP and from a database server."""
+# The functions are looked up when they are called: that is what is tested.
+# ruff: noqa: PLW0108, S310
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import aiohttp
+import fsspec
+import httpx
+import pandas as pd
+import polars as pl
+import psycopg
+import pytest
+import requests
+import sqlalchemy
+
+from prodkit.capture.lineage import watch
+from prodkit.capture.lineage.http import is_service
+
+
+class _Handler(BaseHTTPRequestHandler):
+    body = b"id,text\n1,a\n2,b\n"
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+
+    def do_GET(self):
+        part = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if part is None:
+            self.do_HEAD()
+            self.wfile.write(self.body)
+            return
+        first, last = int(part[1]), min(int(part[2]), len(self.body) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(self.body)}")
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        self.wfile.write(self.body[first : last + 1])
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    """A web server on this machine that answers everything with a small table."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def get_with_urllib(url):
+    with urllib.request.urlopen(url) as answer:
+        answer.read()
+
+
+def get_with_requests(url):
+    with requests.Session() as session:
+        session.get(url)
+
+
+def get_with_httpx(url):
+    with httpx.Client() as client:
+        client.get(url)
+
+
+GETS = {
+    "urllib": get_with_urllib,
+    "requests": get_with_requests,
+    "httpx": get_with_httpx,
+    "pandas": lambda url: pd.read_csv(url),
+    "polars": lambda url: pl.read_csv(url),
+}
+
+
+@pytest.mark.parametrize("client", GETS)
+def test_http(project, site, client):
+    """A file that is got over HTTP is seen, without its query, which may hold a key."""
+    with watch(project) as seen:
+        GETS[client](f"http://{site}/data.csv?key=canary-9")
+    assert [(record.source, record.kind) for record in seen.reads] == [(f"http://{site}/data.csv", "http")]
+    assert "canary" not in repr(seen.reads)
+
+
+async def test_async_http(project, site):
+    """Asynchronous clients are seen too."""
+    with watch(project) as seen:
+        async with httpx.AsyncClient() as client:
+            await client.get(f"http://{site}/a.csv")
+        async with aiohttp.ClientSession() as session, session.get(f"http://{site}/b.csv") as answer:
+            await answer.read()
+    assert [record.source for record in seen.reads] == [f"http://{site}/a.csv", f"http://{site}/b.csv"]
+
+
+def test_passwords_in_urls(project, site):
+    """A URL's user and password are kept nowhere."""
+    with watch(project) as seen:
+        get_with_httpx(f"http://ana:canary-9@{site}/data.csv")
+        with contextlib.suppress(Exception):
+            fsspec.open(f"http://ana:canary-9@{site}/other.csv").open()
+    assert seen.reads
+    assert "canary" not in repr(seen.reads)
+
+
+def test_calls_of_models_are_no_data(project, site):
+    """Requests to a model's endpoint, to MLflow and posts to services are no datasets."""
+    with watch(project) as seen, httpx.Client() as client:
+        client.post(f"http://{site}/v1/chat/completions", json={})
+        client.get(f"http://{site}/v1/models")
+        client.post(f"http://{site}/api/2.0/mlflow/runs/search", json={})
+        client.get(f"http://{site}/health")
+        client.post(f"http://{site}/search", json={})
+    assert seen.reads == ()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com/v1/chat/completions",
+        "https://x.openai.azure.com/openai/deployments/d/chat/completions?api-version=1",
+        "https://api.anthropic.com/v1/messages",
+        "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-pro:generateContent",
+        "https://bedrock-runtime.eu-central-1.amazonaws.com/model/m/converse",
+        "http://127.0.0.1:8000/v1/embeddings",
+        "http://127.0.0.1:5000/api/2.0/mlflow/experiments/get-by-name",
+    ],
+)
+def test_services(url):
+    """Endpoints of models and of MLflow are told from data by host or path."""
+    assert is_service(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/files.csv", "https://data.example.org/v1/rows", "https://x.ai.example.org/"]
+)
+def test_data(url):
+    """Other addresses are data."""
+    assert not is_service(url)
+
+
+def test_simulated_provider(project, site, monkeypatch):
+    """What goes to the simulated provider is no data."""
+    monkeypatch.setenv("PRODKIT_SIMULATED_URL", f"http://{site}")
+    with watch(project) as seen:
+        get_with_httpx(f"http://{site}/anything")
+    assert seen.reads == ()
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """The address of a PostgreSQL server with one table."""
+    if not shutil.which("initdb") or not shutil.which("postgres"):
+        pytest.skip("PostgreSQL isn't installed")
+    if os.geteuid() == 0 and (
+        not shutil.which("runuser") or subprocess.run(["id", "postgres"], check=False).returncode
+    ):
+        pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres")
+    folder = tmp_path_factory.mktemp("postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if prefix:
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents[:2]:
+            parent.chmod(0o711)
+    subprocess.run(
+        [*prefix, "initdb", "-D", folder / "db", "-A", "trust", "-U", "ana"], check=True, capture_output=True
+    )
+    command = [*prefix, "postgres", "-D", folder / "db", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            for _ in range(200):
+                with contextlib.suppress(psycopg.OperationalError):
+                    with psycopg.connect(host="127.0.0.1", port=port, user="ana", dbname="postgres") as database:
+                        database.execute("CREATE TABLE tickets AS SELECT 1 AS id")
+                    break
+                threading.Event().wait(0.05)
+            yield port
+        finally:
+            server.terminate()
+
+
+def test_psycopg(project, postgres):
+    """Statements through psycopg are seen with host, database and table, without the password."""
+    address = f"postgresql://ana:canary-9@127.0.0.1:{postgres}/postgres"
+    with watch(project) as seen, psycopg.connect(address) as database:
+        database.execute("SELECT * FROM tickets").fetchall()
+        database.execute("CREATE TABLE notes (text text)")
+        database.rollback()
+    assert [record.source for record in seen.reads] == [f"postgresql://127.0.0.1:{postgres}/postgres#tickets"]
+    assert [record.name for record in seen.writes] == [f"127.0.0.1:{postgres}/postgres#notes"]
+    assert "canary" not in repr(seen.reads + seen.writes)
+
+
+def test_postgres_through_sqlalchemy(project, postgres):
+    """Through SQLAlchemy the same table is the same dataset."""
+    engine = sqlalchemy.create_engine(f"postgresql+psycopg://ana:canary-9@127.0.0.1:{postgres}/postgres")
+    with watch(project) as seen:
+        frame = pd.read_sql("SELECT * FROM tickets", engine)
+    engine.dispose()
+    assert len(frame) == 1
+    assert f"postgresql://127.0.0.1:{postgres}/postgres#tickets" in [record.source for record in seen.reads]
+    assert len(seen.reads) == 1
