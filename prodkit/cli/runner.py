@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from prodkit.cli.fanout import show_over
 from prodkit.cli.progress import Progress
 from prodkit.errors import ParameterError
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
 @click.option("--params", "file", type=click.Path(path_type=Path), help="A YAML or JSON file of parameters; -p wins.")
+@click.option("--over", type=click.Path(path_type=Path), help="Run once for each row of this .csv or .parquet file.")
+@click.option("--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True, help="With --over.")
+@click.option("--scheduler", default="", help="With --engine dask: a running scheduler, e.g. tcp://host:8786.")
+@click.option("--workers", type=click.IntRange(1), help="With --over: items at a time.  [default: the processors]")
+@click.option("--again", is_flag=True, help="With --over: also the items that have succeeded before.")
 @click.option("--key", default="", help="Idempotency key: a run that succeeded under it isn't run again.")
 @click.option(
     "--resume", is_flag=False, flag_value="last", default="", metavar="[RUN]", help="Go on where a failed run ended."
@@ -36,17 +42,22 @@ def run(
     job: Path,
     pairs: tuple[str, ...],
     file: Path | None,
+    *,
+    over: Path | None,
+    engine: str,
+    scheduler: str,
+    workers: int | None,
     key: str,
     resume: str,
     retries: int | None,
     retry_wait: float | None,
     timeout: float | None,
     cell_timeout: float | None,
-    *,
+    again: bool,
     retry_dead_kernel: bool,
     as_json: bool,
 ) -> None:
-    """Run an exported job.
+    """Run an exported job, once or for each row of a file.
 
     Exit codes: 0 ok; 1 the notebook's own error; 65 wrong parameters or data, or the budget (don't retry); 75 transient
     (retry); 78 configuration; 138 the kernel died; 143 stopped by a signal.
@@ -63,8 +74,11 @@ def run(
         resume=resume,
     )
     console = Console(stderr=True)
+    given = {**read_file(file), **read_pairs(pairs)}
+    if over is not None:
+        show_over(console, job, over, given, options, engine, scheduler, workers=workers, again=again, as_json=as_json)
     with Progress(console, quiet=as_json) as progress:
-        result = run_job(job, {**read_file(file), **read_pairs(pairs)}, options=options, on_event=progress.show)
+        result = run_job(job, given, options=options, on_event=progress.show)
     if as_json:
         click.echo(json.dumps(to_json(result), indent=2))
     else:

@@ -54,6 +54,11 @@ class Publisher:
         return self._job.run_id
 
     @property
+    def handle(self) -> RunHandle:
+        """The job run, for runs that lie under it."""
+        return self._job
+
+    @property
     def url(self) -> str:
         """Where the job run is seen."""
         return self._job.url
@@ -99,7 +104,7 @@ class Publisher:
         metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
         self._ledger.end_run(handle, status=status_of(result.outcome), metrics=metrics, tags=tags)
 
-    def end(self, outcome: Outcome, attempts: tuple[AttemptResult, ...], record: Path) -> None:
+    def end(self, outcome: Outcome, attempts: tuple[AttemptResult, ...], record: Path, *, flush: bool = True) -> None:
         """Close the job run: the last notebook, the report and the record become artifacts."""
         for attempt in attempts[-1:]:
             if attempt.output is not None and attempt.output.is_file():
@@ -108,6 +113,13 @@ class Publisher:
             self._ledger.log_file(self._job, record)
         self._ledger.log_text(self._job, to_html(self._name, outcome, attempts), "report.html")
         metrics = {"attempts": float(len(attempts)), "seconds": sum(a.seconds + a.waited for a in attempts)}
+        self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
+        if flush:
+            self._ledger.flush(_FLUSH_SECONDS)
+
+    def end_fanout(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int) -> None:
+        """Close the run of a fan-out: how many items there are and how they ended."""
+        metrics = {"items": float(total)} | {f"items_{end.value}": float(count) for end, count in counts.items()}
         self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
         self._ledger.flush(_FLUSH_SECONDS)
 

@@ -25,7 +25,7 @@ from prodkit.jobs.secret_values import to_mask
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start
 from prodkit.manifest import find_project
-from prodkit.records import new_id
+from prodkit.records import RunHandle, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,8 +47,7 @@ class RunOptions:
     cell_timeout: float | None = None
     resume: str = ""  # a run's id, or "last": go on where it ended; see `prodkit.jobs.kept`
     key: str = ""  # a run that succeeded under the same key isn't run again
-    parent: str = ""  # the run that this one is an item of
-    exclusive: bool = True  # refuse while another run of this job goes on
+    parent: RunHandle | None = None  # the fan-out that this run is an item of, which then holds the lock and publishes
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def run_job(
     to_mask(values)  # a secret that isn't there is told before anything starts
     history = History(project.state / "jobs" / "history.db")
     place = project.state / "jobs" / folder.name
-    lock = locked(place / "lock", f"The job `{folder.name}`") if options.exclusive else nullcontext()
+    lock = locked(place / "lock", f"The job `{folder.name}`") if options.parent is None else nullcontext()
     with lock:
         done = history.done(folder.name, options.key) if options.key else None
         if done is not None:
@@ -172,13 +171,14 @@ class _Run:
     def go(self, publisher: Publisher, watchers: Watchers, stop: StopRequest) -> JobResult:
         began = time.monotonic()
         self.place.mkdir(parents=True)
+        parent = self.options.parent
         self.history.begin(
-            self.run, self.folder.name, key=self.options.key, params=self.params, parent=self.options.parent
+            self.run, self.folder.name, key=self.options.key, params=self.params, parent=parent.key if parent else ""
         )
         attempts: tuple[AttemptResult, ...] = ()
         outcome = Outcome.FAILED
         try:
-            publisher.begin(self.run, self.folder, self.params)
+            publisher.begin(self.run, self.folder, self.params, parent)
             self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
             attempter = self._attempter(publisher, watchers.event, stop)
 
@@ -223,12 +223,12 @@ class _Run:
     ) -> None:
         record = self.place / "run.json"
         write_record(record, self.folder.name, self.run, outcome, attempts, seconds, self.params)
-        publisher.end(outcome, attempts, record)
+        publisher.end(outcome, attempts, record, flush=self.options.parent is None)
 
     def _result(
         self, attempts: tuple[AttemptResult, ...], outcome: Outcome, seconds: float, publisher: Publisher
     ) -> JobResult:
-        output, cost = attempts[-1].output, publisher.cost()
+        output, cost = attempts[-1].output, publisher.cost() if self.options.parent is None else None
         self.history.note(self.run, output=str(output), cost=None if cost is None else str(cost))
         return JobResult(
             job=self.folder.name,

@@ -1,0 +1,262 @@
+"""One job over many parameter sets: bounded, each item with its own record, and a restart runs only what is missing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prodkit.errors import ProdkitError
+from prodkit.jobs.ends import Outcome, by_exit_code
+from prodkit.jobs.exclusion import locked
+from prodkit.jobs.folder import JobFolder, digest
+from prodkit.jobs.history import History
+from prodkit.jobs.items import Item, read_items
+from prodkit.jobs.publishing import Publisher
+from prodkit.jobs.runner import RunOptions, run_job
+from prodkit.jobs.signals import StopRequest
+from prodkit.jobs.starting import check_start
+from prodkit.manifest import find_project
+from prodkit.records import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prodkit.ledger import Ledger
+    from prodkit.manifest import Project
+
+# what the whole ends with when items ended differently: the end that needs a person most
+_GRAVEST = (
+    Outcome.TERMINATED,
+    Outcome.MISCONFIGURED,
+    Outcome.BAD_INPUT,
+    Outcome.FAILED,
+    Outcome.KERNEL_DIED,
+    Outcome.LOST,
+    Outcome.TRANSIENT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """How one item ended; `run` is the id of its run, `skipped` says that it had succeeded before."""
+
+    number: int
+    outcome: Outcome
+    seconds: float = 0.0
+    attempts: int = 0
+    error: str = ""
+    run: str = ""
+    skipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FanoutResult:
+    """How the whole ended. `missing` items were not begun, because it was stopped or can't work anywhere."""
+
+    job: str
+    run: str
+    items: tuple[ItemResult, ...]
+    missing: int
+    seconds: float
+    run_id: str = ""
+    url: str = ""
+    problem: str = ""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Items by outcome."""
+        return dict(Counter(item.outcome.value for item in self.items))
+
+    @property
+    def outcome(self) -> Outcome:
+        """Ok when every item is; else the gravest end among them."""
+        ends = {item.outcome for item in self.items}
+        grave = next((end for end in _GRAVEST if end in ends), Outcome.OK)
+        return Outcome.TERMINATED if grave is Outcome.OK and self.missing else grave
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An item with all that a worker needs to run it, picklable."""
+
+    job: Path
+    item: Item
+    options: RunOptions
+    project: Project
+
+
+def run_over(
+    job: Path | str,
+    over: Path,
+    params: Mapping[str, object] | None = None,
+    *,
+    options: RunOptions | None = None,
+    workers: int | None = None,
+    again: bool = False,
+    run_items: Callable[[list[Work], StopRequest], Iterator[ItemResult]] | None = None,
+    project: Project | None = None,
+    ledger: Ledger | None = None,
+    on_item: Callable[[ItemResult, int], None] | None = None,
+    stop: StopRequest | None = None,
+) -> FanoutResult:
+    """Run a job once for each row of a file.
+
+    Args:
+        job: the folder that `prodkit export` wrote.
+        over: `.csv` or `.parquet`; a column is a parameter.
+        params: parameters that all items share.
+        options: how each item is run.
+        workers: items at a time on this machine; default: its processors.
+        again: also run the items that have succeeded for this file before.
+        run_items: runs the items somewhere else, see `prodkit.jobs.dask_workers`.
+        project: the project that it runs in.
+        ledger: where runs are recorded.
+        on_item: called with each item that has ended, and how many there are.
+        stop: a request to stop that somebody else makes; default: SIGTERM and SIGINT.
+
+    Raises:
+        ParameterError: a row doesn't fit; nothing was run.
+        ConfigError: as for `run_job`; nothing was run.
+        TransientError: `jobs.locked`.
+    """
+    folder = JobFolder.load(Path(job))
+    project = project or find_project(folder.project_root())
+    check_start(project)
+    items = read_items(Path(over), folder.schema, params or {})
+    place = project.state / "jobs" / folder.name
+    with locked(place / "lock", f"The job `{folder.name}`"), stop or StopRequest() as stopping:
+        fan = _Fanout(folder, project, Path(over), items, options or RunOptions(), again=again)
+        publisher = Publisher.open(project, ledger)
+        return fan.go(publisher, run_items or _Local(workers, ledger), on_item, stopping)
+
+
+class _Fanout:
+    def __init__(
+        self,
+        folder: JobFolder,
+        project: Project,
+        over: Path,
+        items: tuple[Item, ...],
+        options: RunOptions,
+        *,
+        again: bool,
+    ) -> None:
+        self.folder, self.project, self.over = folder, project, over
+        self.items, self.options = items, options
+        self.run = new_id("fan")
+        self.history = History(project.state / "jobs" / "history.db")
+        salt = self.run if again else folder.index.source.digest
+        self.batch = digest(salt)[-16:]
+
+    def go(
+        self,
+        publisher: Publisher,
+        run_items: Callable[[list[Work], StopRequest], Iterator[ItemResult]],
+        on_item: Callable[[ItemResult, int], None] | None,
+        stop: StopRequest,
+    ) -> FanoutResult:
+        began = time.monotonic()
+        params = {"over": self.over.name, "items": len(self.items)}
+        self.history.begin(self.run, self.folder.name, params=params)
+        results: list[ItemResult] = []
+        outcome = Outcome.FAILED
+        try:
+            publisher.begin(self.run, self.folder, params)
+            self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
+            done, missing = self._sort(publisher)
+            for result in done:
+                self._note(result, results, on_item)
+            for result in run_items(missing, stop):
+                self._note(result, results, on_item)
+            whole = self._result(results, publisher, time.monotonic() - began)
+            outcome = Outcome.TERMINATED if stop.asked else whole.outcome
+        finally:
+            self.history.end(self.run, outcome)
+            publisher.end_fanout(outcome, Counter(item.outcome for item in results), len(self.items))
+        return self._result(results, publisher, time.monotonic() - began)
+
+    def _sort(self, publisher: Publisher) -> tuple[list[ItemResult], list[Work]]:
+        """The items that have succeeded before, and those that are missing."""
+        done: list[ItemResult] = []
+        missing: list[Work] = []
+        for item in self.items:
+            key = f"{self.batch}/{item.digest}"
+            earlier = self.history.done(self.folder.name, key)
+            if earlier is not None:
+                done.append(ItemResult(item.number, Outcome.OK, run=earlier.run, skipped=True))
+                continue
+            options = _for_item(self.options, key, publisher)
+            missing.append(Work(self.folder.path, item, options, self.project))
+        return done, missing
+
+    def _note(
+        self, result: ItemResult, results: list[ItemResult], on_item: Callable[[ItemResult, int], None] | None
+    ) -> None:
+        results.append(result)
+        if on_item is not None:
+            on_item(result, len(self.items))
+
+    def _result(self, results: list[ItemResult], publisher: Publisher, seconds: float) -> FanoutResult:
+        ordered = tuple(sorted(results, key=lambda result: result.number))
+        return FanoutResult(
+            job=self.folder.name,
+            run=self.run,
+            items=ordered,
+            missing=len(self.items) - len(ordered),
+            seconds=seconds,
+            run_id=publisher.run_id,
+            url=publisher.url,
+            problem=publisher.problem,
+        )
+
+
+def run_item(work: Work, stop: StopRequest, ledger: Ledger | None = None) -> ItemResult:
+    """Run one item, here; whatever happens is told and not raised."""
+    began = time.monotonic()
+    number = work.item.number
+    try:
+        result = run_job(
+            work.job, work.item.params, options=work.options, project=work.project, ledger=ledger, stop=stop
+        )
+    except ProdkitError as error:
+        return ItemResult(number, by_exit_code(error.exit_code), time.monotonic() - began, error=error.code)
+    except Exception as error:  # one item must not take the others with it
+        return ItemResult(number, Outcome.FAILED, time.monotonic() - began, error=type(error).__name__)
+    last = result.attempts[-1].error_class if result.attempts else ""
+    return ItemResult(number, result.outcome, result.seconds, len(result.attempts), last, result.run, result.repeated)
+
+
+class _Local:
+    """Threads of this process, each with a kernel of its own."""
+
+    def __init__(self, workers: int | None, ledger: Ledger | None) -> None:
+        self._workers, self._ledger = workers or os.cpu_count() or 1, ledger
+
+    def __call__(self, works: list[Work], stop: StopRequest) -> Iterator[ItemResult]:
+        """Results as items end. No item begins after a stop, or after one for which nothing here is set up."""
+        coming = iter(works)
+        running: set[Future[ItemResult]] = set()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="prodkit-item") as pool:
+            hopeless = False
+            while True:
+                while len(running) < self._workers and not (stop.asked or hopeless):
+                    work = next(coming, None)
+                    if work is None:
+                        break
+                    running.add(pool.submit(run_item, work, stop, self._ledger))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result = future.result()
+                    hopeless = hopeless or result.outcome is Outcome.MISCONFIGURED
+                    yield result
+
+
+def _for_item(options: RunOptions, key: str, publisher: Publisher) -> RunOptions:
+    return replace(options, key=key, parent=publisher.handle, resume="")
