@@ -43,6 +43,12 @@ class Draft:
         )
         self.evidence["enum"] = why
 
+    def suspect(self, kind: str, rule: dict[str, Any], breaking: int) -> None:
+        """Propose a rule that a few rows break, as a warning: whether they are wrong is for a person to say."""
+        self.quality.append({**rule, "id": f"mostly_{kind}", "severity": "warning"})
+        why = f"{breaking} of {self.filled} values break it; make it an error once they are known to be wrong"
+        self.evidence[f"mostly_{kind}"] = why
+
     def to_property(self) -> dict[str, Any]:
         """The column as the standard writes it."""
         prop: dict[str, Any] = {"name": self.name}

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from prodkit.contracts.formats import FORMATS
+from prodkit.contracts.infer_suspects import suspect_text
 
 if TYPE_CHECKING:
     from prodkit.contracts.draft import Draft
@@ -58,8 +59,10 @@ def draft_text(draft: Draft, array: Any) -> None:
         draft, *(distinct.field(part).to_pylist() for part in ("values", "counts"))
     ):
         return
-    if not _shape(draft, distinct.field("values")):
-        _length(draft, values)
+    if _shape(draft, distinct.field("values")):
+        return
+    _length(draft, values)
+    suspect_text(draft, distinct.field("values"), distinct.field("counts"))
 
 
 def _format(draft: Draft, texts: Any) -> bool:
@@ -102,7 +105,8 @@ def _shape(draft: Draft, distinct: Any) -> bool:
         shapes.setdefault(tuple(_class_of(run) for run in runs), []).append(runs)
         if len(shapes) > _MOST_SHAPES:
             return False
-    if not shapes or any(len(members) < _LEAST_OFTEN for members in shapes.values()):
+    fewest = max(_LEAST_OFTEN, len(texts) // 30)
+    if not shapes or any(len(members) < fewest for members in shapes.values()):
         return False
     pattern = "|".join(_expression(shape, members) for shape, members in sorted(shapes.items()))
     pattern = f"^({pattern})$" if len(shapes) > 1 else f"^{pattern}$"

@@ -15,6 +15,7 @@ from prodkit.contracts.contract import Contract
 from prodkit.contracts.draft import Draft
 from prodkit.contracts.frames import ORIGIN, wrap
 from prodkit.contracts.infer_numbers import draft_number, draft_time, grows_with_rows, is_counter
+from prodkit.contracts.infer_suspects import suspect_repeats, suspect_signs
 from prodkit.contracts.infer_text import draft_text, looks_like_id, looks_personal
 from prodkit.errors import DataError
 
@@ -58,6 +59,8 @@ def infer(df: Any, name: str = "table", *, owner: str = "") -> Contract:
     _choose_keys(drafts, cells)
     for draft in drafts:
         _draft_rules(draft, cells[draft.name])
+    if drafts and looks_like_id(drafts[0].name) and not any(draft.key for draft in drafts):
+        suspect_repeats(drafts[0], cells[drafts[0].name].array)
     table: dict[str, Any] = {
         "name": name,
         "physicalType": "table",
@@ -169,6 +172,7 @@ def _draft_rules(draft: Draft, cells: Cells) -> None:
         if draft.logical_type == "integer" and not grows and _codes(draft, array):
             return
         draft_number(draft, array, grows=grows)
+        suspect_signs(draft, array)
     elif draft.logical_type in ("timestamp", "date"):
         draft_time(draft, array)
         if draft.logical_type == "timestamp":

@@ -24,7 +24,7 @@ def run_custom(frame: Frame, rules: list[Rule], where: Mapping[str, str]) -> lis
     for rule in rules:
         names = _columns_of(rule)
         if any(name not in where and name not in frame.positions for name in names):
-            outcomes.append(Outcome(rule, whole="a column of the rule isn't there", count=frame.rows))
+            outcomes.append(Outcome(rule, note="a column of the rule isn't there"))
             continue
         renamed = {where[name]: name for name in names if name in where}
         if rule.argument["check"] == DTYPE:

@@ -170,6 +170,25 @@ def test_a_frame_without_rows_teaches_names_only() -> None:
     assert not any(column.required for column in contract.columns)
 
 
+def test_dirty_data_drafts_warnings() -> None:
+    """From data of which a few rows are wrong a draft learns what the others keep, as warnings that name those rows."""
+    orders = make_orders(1_000, seed=9)
+    orders.loc[[3, 50], "status"] = ["PAID", "lost"]
+    orders.loc[[4, 51], "email"] = ["nobody", "x@"]
+    orders.loc[[5, 52], "order_id"] = ["17", "ORD-40001"]
+    orders.loc[[6, 53], "amount"] = -5.0
+    result = validate(orders, infer(orders, "orders"))
+    assert result.ok
+    found = {finding.rule: finding.rows for finding in result.findings}
+    assert found == {
+        "order_id.mostly_unique": (52,),
+        "order_id.mostly_pattern": (5,),
+        "email.mostly_email": (4, 51),
+        "status.mostly_enum": (3, 50),
+        "amount.mostly_not_negative": (6, 53),
+    }
+
+
 @pytest.mark.slow
 def test_a_million_rows_teach_as_well() -> None:
     """Learned from a million rows, a draft still catches at least 13 kinds and leaves later rows alone."""
