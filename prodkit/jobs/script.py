@@ -111,7 +111,10 @@ def _code(cell: Cell) -> str:
     text = _without_own_lines(cell.body)
     if not text:
         return ""
-    waits = awaits(ast.parse(text))
+    tree = ast.parse(text)
+    waits = awaits(tree)
+    if not tree.body and cell.directive is not None:
+        text += "\npass"  # a block of comments alone is none
     if cell.directive is not None:
         text = _with(cell.directive, text, waits=waits)
     return _coroutine(cell, text) if waits else text

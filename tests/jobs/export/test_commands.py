@@ -79,7 +79,7 @@ def test_lint_counts_and_fails_on_errors(typed: Callable[..., Result], make_note
     [
         ("print(batch)", None),
         ("assert batch == 'x'", "AssertionError"),
-        ("import os\nos._exit(3)", "The kernel dies in this cell"),
+        pytest.param("import os\nos._exit(3)", "The kernel dies in this cell", marks=pytest.mark.slow),
     ],
 )
 def test_a_clean_run_proves_it(

@@ -196,10 +196,13 @@ def test_the_folder_tests_itself(exported: Callable[..., ExportReport], tmp_path
     job = exported().job
     moved = job.rename(tmp_path / "elsewhere")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(moved)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    plain = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=plain)
     assert done.returncode == 0, done.stdout
     (moved / "job.py").write_text("print('mine')\n")
-    done = subprocess.run([*command, "-k", "files"], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [*command, "-k", "files"], capture_output=True, text=True, check=False, cwd=tmp_path, env=plain
+    )
     assert "test_files_are_what_export_wrote" in done.stdout
     assert done.returncode == 1
 
@@ -251,6 +254,12 @@ def test_checked_inputs_reach_a_cell_that_awaits(exported: Callable[..., ExportR
     script = (job / "job.py").read_text()
     assert 'async with prodkit.run("x", inputs=["rows"]) as _run:\n        rows = _run.inputs["rows"]' in script
     assert re.search(r"global .*\brows\b", script)
+
+
+def test_a_captured_cell_may_be_empty(exported: Callable[..., ExportReport]):
+    """A captured cell with nothing but a comment or a magic stays valid in the script."""
+    job = exported("%%prodkit --name x\n# nothing yet", "#| prodkit: name=y\n%matplotlib inline", USED).job
+    compile((job / "job.py").read_text(), "job.py", "exec")
 
 
 def test_future_imports_go_to_the_top(exported: Callable[..., ExportReport]):
