@@ -11,6 +11,7 @@ import yaml
 from prodkit.contracts.document import parse
 from prodkit.contracts.reading import Reader
 from prodkit.errors import ConfigError, nearest
+from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
     from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from prodkit.contracts.rules import Column, Rule
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Contract:
     """One table of a contract file, checked and ready to be used. Make it with `load`, `from_yaml` or `infer`.
 
@@ -38,14 +39,22 @@ class Contract:
     document: OpenDataContractStandard
     source: str = ""
 
+    def __repr__(self) -> str:
+        return f"Contract({self.name!r}, version {self.version}, {len(self.columns)} columns, {len(self.rules)} rules)"
+
     @classmethod
     def load(cls, path: str | Path, *, table: str = "") -> Contract:
         """Read a contract file; `table` is needed when it describes several.
 
+        Args:
+            path: the file, from the current directory or else from the project's root; or the name of a data source
+                of the manifest, for the contract that it names.
+            table: the table's name.
+
         Raises:
             ConfigError: `contract.missing`, `contract.unreadable`, or what `from_yaml` raises.
         """
-        path = Path(path)
+        path = _find(Path(path))
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -168,6 +177,17 @@ def _ordered(value: Any) -> Any:
         return value
     ranks = {key: place for place, key in enumerate(_FIRST)} | {key: 1000 + place for place, key in enumerate(_LAST)}
     return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: ranks.get(key, 500))}
+
+
+def _find(path: Path) -> Path:
+    """A notebook's directory isn't the project's root, so a path that isn't here may lie there."""
+    if path.exists() or path.is_absolute():
+        return path
+    project = find_project()
+    source = project.manifest.data_sources.get(str(path))
+    if source is not None and source.contract:
+        return project.path(source.contract)
+    return project.path(path) if project.path(path).exists() else path
 
 
 def _choose(names: list[str], wanted: str, source: str) -> int:

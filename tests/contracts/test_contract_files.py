@@ -192,6 +192,15 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "contract.unreadable"
 
 
+def test_a_contract_is_found_from_a_notebooks_folder(tickets_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path is looked for here, then from the project's root; a data source's name means its contract."""
+    monkeypatch.chdir(tickets_path.parents[1] / "notebooks")
+    monkeypatch.delenv("PRODKIT_PROJECT", raising=False)
+    assert Contract.load("contracts/tickets.odcs.yaml").name == "tickets"
+    assert Contract.load("tickets").source == "tickets.odcs.yaml"
+    assert repr(Contract.load("tickets")).startswith("Contract('tickets', version 1.0.0, 9 columns")
+
+
 def test_several_tables_need_a_choice() -> None:
     """A file with several tables asks which one is meant, and takes the name."""
     text = HEAD + "      - name: a\n  - name: u\n    properties:\n      - name: b\n"
