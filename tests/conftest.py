@@ -91,3 +91,17 @@ def project(make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(made.root)
     monkeypatch.setenv("PRODKIT_PROJECT", str(made.root))
     return made
+
+
+@pytest.fixture
+def example(tmp_path: Path, repository: Path, mlflow_template: Path) -> Project:
+    """A copy of the example project, with an empty store."""
+    root = tmp_path / "example"
+    shutil.copytree(repository / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(repository / "contracts", root / "contracts")
+    shutil.copy(repository / "prodkit.yaml", root)
+    (root / ".prodkit").mkdir()
+    shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
+    from prodkit.manifest import find_project
+
+    return find_project(root)

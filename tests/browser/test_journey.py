@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from prodkit.ledger.ui import serve
-from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +21,6 @@ QUIET_MLFLOW = """() => { for (const [k, v] of Object.entries({
   'mlflow.assistant.fab.autoOpenedOnFirstLoad_v1': 'true', 'mlflow.assistant.panelOpen_v1': 'false',
   'mlflow.detectIssues.guidanceShown_v1': 'true', 'databricks-dark-mode-pref': 'light',
   '_mlflow_dark_mode_toggle_enabled': 'false'})) localStorage.setItem(k, v) }"""
-
-
-@pytest.fixture
-def example(tmp_path: Path, repository: Path, mlflow_template: Path) -> Project:
-    """A copy of the example project, with an empty store."""
-    root = tmp_path / "example"
-    shutil.copytree(repository / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    shutil.copytree(repository / "contracts", root / "contracts")
-    shutil.copy(repository / "prodkit.yaml", root)
-    (root / ".prodkit").mkdir()
-    shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
-    return find_project(root)
 
 
 @pytest.mark.timeout(300)
