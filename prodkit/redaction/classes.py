@@ -23,7 +23,6 @@ SECRETS = frozenset({token.kind for token in TOKENS}) | {
 }
 PERSONAL = frozenset(
     {
-        "address",
         "birth_date",
         "credit_card",
         "email",

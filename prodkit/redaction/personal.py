@@ -46,7 +46,8 @@ _PHONES = (  # the least digits of a form
     (
         9,
         re.compile(
-            r"(?<![\w.\-/])(?<!\d )(?!\d{5}-\d{4}(?!\d))\(?0[1-9]\d{0,4}\)?[ /\-](?:\d{2,4}[ \-]){0,4}\d{2,8}(?![\d/.\-]?\d)"
+            r"(?<![\w.\-/])(?<!\d )(?!\d{5}-\d{4}(?!\d))\(?0[1-9]\d{0,4}\)?[ /\-]"
+            r"(?:\d{2,4}[ \-]){0,4}\d{2,8}(?![\d/.\-]?\d)"
         ),
     ),
 )
@@ -69,7 +70,8 @@ _NO_SPACES = str.maketrans("", "", _IBAN_SPACES)
 
 _ID_WORDS = re.compile(
     r"(?<![a-z])(?:ssn|social security|tax id|steuer-?id|steuernummer|pesel|bsn|burgerservice|cpf|nif|nie|dni|"
-    r"national id|personal id|identity (?:no|number)|aadhaar|nhs|sozialversicherung|insurance number|insee)[^\d\n]{0,24}\Z"
+    r"national id|personal id|identity (?:no|number)|aadhaar|nhs|sozialversicherung|insurance number|insee)"
+    r"[^\d\n]{0,24}\Z"
 )
 _BARE_ID = re.compile(r"(?<!\d)\d(?:[ .\-/]?\d){7,14}(?!\d)")
 
