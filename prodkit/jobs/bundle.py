@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -165,8 +166,8 @@ def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str
 
 def _contracts(project: Project) -> tuple[dict[str, str], str]:
     """The contract files under `contracts/`, and the manifest's text, pointing at them."""
-    path = project.manifest_path
-    manifest = path.read_text(encoding="utf-8") if path is not None else ""
+    file = project.manifest_path
+    manifest = file.read_text(encoding="utf-8") if file is not None else ""
     files: dict[str, str] = {}
     for name, source in project.manifest.data_sources.items():
         if not source.contract:
@@ -186,5 +187,7 @@ def _contracts(project: Project) -> tuple[dict[str, str], str]:
             raise ConfigError("export.contract", what, where=source.contract, fix="rename one of the files")
         files[target] = text
         if source.contract != target:
-            manifest = manifest.replace(source.contract, target)
+            # the author's own text and comments stay; only the path behind `contract:` is another
+            path = rf"""(\bcontract["']?:\s*)(["']?){re.escape(source.contract)}\2(?=[\s,}}]|$)"""
+            manifest = re.sub(path, lambda match, to=target: f"{match[1]}{match[2]}{to}{match[2]}", manifest)
     return dict(sorted(files.items())), manifest

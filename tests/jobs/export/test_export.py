@@ -240,6 +240,20 @@ def test_contracts_come_along(exported: Callable[..., ExportReport], owned: Proj
     assert refused(exported).code == "export.contract"
 
 
+def test_only_the_path_of_a_contract_changes(exported: Callable[..., ExportReport], owned: Project):
+    """The manifest's copy keeps the author's text and comments; names that contain a contract's name are left alone."""
+    for name in ("c.yaml", "abc.yaml"):
+        (owned.root / name).write_text(f"id: {name}\n")
+    manifest = owned.root / "prodkit.yaml"
+    sources = "data_sources:  # c.yaml is old\n  a: {kind: csv, location: c.yaml, contract: 'c.yaml', owner: ana}\n"
+    sources += '  b: {kind: csv, owner: ana, "contract": abc.yaml}\n'
+    manifest.write_text(manifest.read_text() + sources)
+    copy = (exported().job / "prodkit.yaml").read_text()
+    assert "# c.yaml is old" in copy
+    assert "location: c.yaml, contract: 'contracts/c.yaml'," in copy
+    assert '"contract": contracts/abc.yaml}' in copy
+
+
 def test_the_extension_is_loaded_where_it_is_needed(exported: Callable[..., ExportReport]):
     """A job with a prodkit line loads the extension first, once."""
     first = json.loads((exported("%%prodkit --name x\n" + USED).job / "job.ipynb").read_text())["cells"]

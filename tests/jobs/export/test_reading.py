@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import TYPE_CHECKING
 
@@ -196,3 +197,17 @@ def test_indentation_leaves_strings_alone():
     exec(source, before)  # noqa: S102  that the code runs is what is tested
     exec(f"if True:\n{indent(source)}", after)  # noqa: S102  that the code runs is what is tested
     assert all(before[name] == after[name] for name in "xyz")
+
+
+def test_real_python_is_left_alone(repository: Path):
+    """In thousands of lines of real Python no line is taken for IPython's, and indentation changes no meaning."""
+    files = [*(repository / "prodkit" / "jobs").glob("*.py"), *(repository / "prodkit" / "manifest").glob("*.py")]
+    assert len(files) > 20
+    for file in files:
+        source = file.read_text()
+        assert read_shell_lines(source) == (), file
+        wrapped = ast.parse(f"if True:\n{indent(source)}\n    pass").body[0]
+        assert isinstance(wrapped, ast.If)
+        assert [ast.dump(node) for node in wrapped.body[:-1]] == [ast.dump(node) for node in ast.parse(source).body], (
+            file
+        )
