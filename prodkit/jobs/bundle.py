@@ -187,7 +187,11 @@ def _contracts(project: Project) -> tuple[dict[str, str], str]:
             raise ConfigError("export.contract", what, where=source.contract, fix="rename one of the files")
         files[target] = text
         if source.contract != target:
-            # the author's own text and comments stay; only the path behind `contract:` is another
-            path = rf"""(\bcontract["']?:\s*)(["']?){re.escape(source.contract)}\2(?=[\s,}}]|$)"""
-            manifest = re.sub(path, lambda match, to=target: f"{match[1]}{match[2]}{to}{match[2]}", manifest)
+            manifest = _point(manifest, source.contract, target)
     return dict(sorted(files.items())), manifest
+
+
+def _point(manifest: str, contract: str, target: str) -> str:
+    """The manifest's text with another path behind `contract:`; the author's other text and comments stay."""
+    path = rf"""(\bcontract["']?:\s*)(["']?){re.escape(contract)}\2(?=[\s,}}]|$)"""
+    return re.sub(path, rf"\g<1>\g<2>{target}\g<2>", manifest)
