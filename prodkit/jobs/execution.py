@@ -122,9 +122,15 @@ class _Execution:
             raise
         finally:
             unlisten()
-            await self.kernel.stop(grace=0.0 if self.stop.count > 1 else self.options.exit_grace)
+            await self.kernel.stop(grace=self._exit_grace())
         self.record.finish(end)
         return end
+
+    def _exit_grace(self) -> float:
+        """Who asked to stop waits for us: exit handlers get less then, and nothing after a second request."""
+        if self.stop.count > 1:
+            return 0.0
+        return min(self.options.exit_grace, self.options.grace) if self.stop.asked else self.options.exit_grace
 
     def _note_stop(self) -> None:
         if self.stop.asked:

@@ -132,7 +132,7 @@ class History:
             lost = tuple(str(run) for run, pid, began in running if not _lives(pid, began))
             for run in lost:
                 db.execute(
-                    "UPDATE runs SET outcome = ?, exit_code = ?, error = 'RunnerKilled' WHERE run = ? AND outcome = ?",
+                    "UPDATE runs SET outcome = ?, exit_code = ? WHERE run = ? AND outcome = ?",
                     (Outcome.LOST.value, Outcome.LOST.exit_code, run, Outcome.RUNNING.value),
                 )
         return lost

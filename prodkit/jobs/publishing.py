@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _OWNING_ACTIVITY = "uptime"
 _PARAM_LENGTH = 500
-_FLUSH_SECONDS = 20.0
+_FLUSH_SECONDS, _FLUSH_SECONDS_WHEN_STOPPED = 20.0, 3.0  # what isn't shipped by then waits in the journal
 
 
 class Publisher:
@@ -106,6 +106,8 @@ class Publisher:
 
     def end(self, outcome: Outcome, attempts: tuple[AttemptResult, ...], record: Path, *, flush: bool = True) -> None:
         """Close the job run: the last notebook, the report and the record become artifacts."""
+        if not self._job.key:
+            return  # it couldn't be opened, and that error is on its way
         for attempt in attempts[-1:]:
             if attempt.output is not None and attempt.output.is_file():
                 self._ledger.log_file(self._job, attempt.output, "notebook")
@@ -115,7 +117,13 @@ class Publisher:
         metrics = {"attempts": float(len(attempts)), "seconds": sum(a.seconds + a.waited for a in attempts)}
         self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
         if flush:
-            self._ledger.flush(_FLUSH_SECONDS)
+            self._ledger.flush(_FLUSH_SECONDS_WHEN_STOPPED if outcome is Outcome.TERMINATED else _FLUSH_SECONDS)
+
+    def close_lost(self, run: str, attempt: int) -> None:
+        """Close the runs of a job whose runner was killed: the job's own, and the attempt that it was at."""
+        for key in (f"{run}.{attempt}", run):
+            handle = RunHandle(key, self._name)
+            self._ledger.end_run(handle, status=Status.ABORTED, metrics={}, tags=_end_tags(Outcome.LOST))
 
     def end_fanout(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int) -> None:
         """Close the run of a fan-out: how many items there are and how they ended."""

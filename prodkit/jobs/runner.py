@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.errors import ProdkitError
 from prodkit.jobs.attempt import Attempter
 from prodkit.jobs.attempts import AttemptResult, Policy, run_attempts
+from prodkit.jobs.closing import close_lost
 from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked
 from prodkit.jobs.folder import JobFolder
@@ -117,9 +118,12 @@ def run_job(
         done = history.done(folder.name, options.key) if options.key else None
         if done is not None:
             return _repeated(done)
+        publisher = Publisher.open(project, ledger)
+        if options.parent is None:
+            close_lost(history, folder.name, place, publisher)
         run = _Run(folder, project, values, options, history, place, notices)
         with nullcontext(stop) if stop else StopRequest() as stopping:
-            return run.go(Publisher.open(project, ledger), Watchers(on_event, on_attempt), stopping)
+            return run.go(publisher, Watchers(on_event, on_attempt), stopping)
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,3 +214,95 @@ def test_a_secret_is_never_written(
     assert not [content for content in kept if b"hush-hush-1" in content]
     (run,) = remembering_ledger.of_kind("job")
     assert run["spec"].params == {"token": "secret:env:SAMPLE_TOKEN"}
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from prodkit.jobs.history import History
+History(Path(sys.argv[1])).begin(sys.argv[2], "sample", params={})
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_lost_run_is_told_by_the_next(
+    make_job: Callable[..., Path], run_here: Callable[..., Any], remembering_ledger: Any
+) -> None:
+    """A run whose process was killed is shown as lost; the next run closes it in the ledger and in its notebook."""
+    import subprocess
+    import sys
+
+    from prodkit.jobs.history import History
+
+    job = make_job("x = 1")
+    place = job.parents[1] / ".prodkit" / "jobs"
+    history = History(place / "history.db")
+    subprocess.run([sys.executable, "-c", KILLED, str(place / "history.db"), "job-1"], check=False)
+    (entry,) = history.entries("sample")
+    assert (entry.outcome, entry.seconds) == (Outcome.LOST, None)
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("x = 1", metadata={"papermill": {"status": "running"}})]
+    )
+    nb.metadata["prodkit"] = {"run": {"outcome": "running"}}
+    (place / "sample" / "job-1").mkdir(parents=True)
+    nbformat.write(nb, place / "sample" / "job-1" / "attempt-1.ipynb")
+    remembering_ledger.runs |= {"job-1": {}, "job-1.1": {}}
+    assert run_here(job).exit_code == 0
+    saved = nbformat.read(place / "sample" / "job-1" / "attempt-1.ipynb", 4)
+    assert (saved.metadata.prodkit.run.outcome, saved.cells[0].metadata.papermill.status) == ("lost", "failed")
+    assert [remembering_ledger.runs[key]["status"] for key in ("job-1", "job-1.1")] == [Status.ABORTED] * 2
+    assert [entry.outcome for entry in history.entries("sample")] == [Outcome.OK, Outcome.LOST]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "file", "code"),
+    [
+        (["n"], None, "parameters.pair"),
+        (["n=1", "n=2"], None, "parameters.twice"),
+        ([], "- 1\n", "parameters.file"),
+        ([], "{", "parameters.file"),
+        ([], "", ""),
+    ],
+)
+def test_parameters_of_the_command_line(pairs: list[str], file: str | None, code: str, tmp_path: Path) -> None:
+    """`-p` and `--params` that can't be read are refused before anything else happens; an empty file is none."""
+    from prodkit.cli.runner import read_file, read_pairs
+
+    path = tmp_path / "params.yaml"
+    path.write_text(file or "")
+    if not code:
+        assert read_file(path) == {}
+        return
+    with pytest.raises(ParameterError) as caught:
+        (read_pairs(tuple(pairs)), read_file(path))
+    assert caught.value.code == code
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_command_ends_with_143_on_sigterm(make_job: Callable[..., Path], mlflow_template: Path) -> None:
+    """`prodkit run` that gets SIGTERM interrupts its cell, records the end in MLflow and exits with 143."""
+    import os
+    import shutil
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    job = make_job("from pathlib import Path\nimport time\nPath('began').touch()\ntime.sleep(600)")
+    root = job.parents[1]
+    (root / ".prodkit").mkdir()
+    shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
+    command = [sys.executable, "-m", "prodkit", "run", str(job), "--json"]
+    environment = {**os.environ, "PRODKIT_SHIPPER": "inline"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=root) as process:
+        while not (root / "notebooks" / "began").exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said = json.loads(process.communicate(timeout=120)[0])
+    assert (process.returncode, said["outcome"], said["exit_code"]) == (143, "terminated", 143)
+    assert [attempt["outcome"] for attempt in said["attempts"]] == ["terminated"]
+    listed = subprocess.run(
+        [sys.executable, "-m", "prodkit", "runs", "--json"], capture_output=True, text=True, check=True, cwd=root
+    )
+    assert json.loads(listed.stdout)[0]["outcome"] == "terminated"

@@ -1,0 +1,63 @@
+"""Runs whose runner was killed: the next run of the job writes down for them what nobody was left to write."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from prodkit.jobs.ends import Outcome
+from prodkit.jobs.saving import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prodkit.jobs.history import Entry, History
+    from prodkit.jobs.publishing import Publisher
+
+_LOOK_BACK = 50
+
+
+def close_lost(history: History, job: str, place: Path, publisher: Publisher) -> tuple[str, ...]:
+    """Close the lost runs of a job in the ledger and in their notebooks, each once.
+
+    Args:
+        history: what ran.
+        job: the job's name; its lock must be held.
+        place: the folder that holds the folders of the job's runs.
+        publisher: where runs are closed.
+
+    Returns:
+        The ids of the runs that were closed.
+    """
+    lost = [entry for entry in history.entries(job, limit=_LOOK_BACK) if _is_open(entry)]
+    for entry in lost:
+        publisher.close_lost(entry.run, entry.attempts + 1)
+        for notebook in sorted((place / entry.run).glob("attempt-*.ipynb")):
+            tell_lost(notebook)
+        history.note(entry.run, error=_CLOSED)
+    return tuple(entry.run for entry in lost)
+
+
+def tell_lost(path: Path) -> bool:
+    """Say in an executed notebook that its run was lost; True when it still said `running`."""
+    try:
+        nb: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    run = nb.get("metadata", {}).get("prodkit", {}).get("run", {})
+    if run.get("outcome") != Outcome.RUNNING.value:
+        return False
+    run.update(outcome=Outcome.LOST.value, exit_code=Outcome.LOST.exit_code, error=_CLOSED)
+    for cell in nb["cells"]:
+        status = cell["metadata"].get("papermill", {})
+        if status.get("status") == "running":
+            status.update(status="failed", exception=True)
+    write_atomically(path, json.dumps(nb, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+    return True
+
+
+_CLOSED = "RunnerKilled"
+
+
+def _is_open(entry: Entry) -> bool:
+    return entry.outcome is Outcome.LOST and entry.error != _CLOSED
