@@ -16,7 +16,7 @@ from prodkit.jobs.lint import Problem, lint_notebook
 from prodkit.jobs.reading import read_notebook
 from prodkit.manifest import Project, find_project
 from prodkit.manifest.load import read_document
-from prodkit.ownership import check, upcoming
+from prodkit.ownership import Violation, check, upcoming
 from prodkit.records import now
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _prepare(
 ) -> tuple[Bundle, ExportReport]:
     book = read_notebook(source)
     project = project or find_project(source.absolute().parent)
-    refuse_without_owner(project, day)
+    waived = refuse_without_owner(project, day)
     parameters = book.parameters
     problems = lint_notebook(book, project)
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -171,7 +171,7 @@ def _prepare(
     bundle = make_bundle(
         book, project, name=target.name, place=target.name if place.startswith("..") else place, hasher=hasher
     )
-    notices = list(upcoming(project.manifest, today=day))
+    notices = [*_waivers(waived), *upcoming(project.manifest, today=day)]
     notices += [
         f"`{name}` is imported but not installed here, so the lock can't pin it." for name in bundle.lock.missing
     ]
@@ -188,23 +188,35 @@ def _prepare(
     return bundle, report
 
 
-def refuse_without_owner(project: Project, day: date) -> None:
+def refuse_without_owner(project: Project, day: date) -> tuple[Violation, ...]:
     """Refuse a project whose ownership breaks a rule that isn't waived.
+
+    Returns:
+        The violations that are waived.
 
     Raises:
         ConfigError: the first violation, the others in its fix.
     """
     path = project.manifest_path
     document = read_document(path.read_text(encoding="utf-8"), path.name) if path else None
-    blocking = [violation for violation in check(project.manifest, today=day, document=document) if violation.blocks]
+    violations = check(project.manifest, today=day, document=document)
+    blocking = [violation for violation in violations if violation.blocks]
     if not blocking:
-        return
+        return violations
     first = blocking[0]
     fix = first.fix if path else "write a manifest with `prodkit init`, and name who answers for it"
     if len(blocking) > 1:
         others = "; ".join(f"{violation.where} {violation.what}" for violation in blocking[1:4])
         fix += f". {len(blocking) - 1} more: {others}; see `prodkit owners`"
     raise ConfigError(first.code, first.what, where=first.where if path else str(project.root), fix=fix)
+
+
+def _waivers(violations: tuple[Violation, ...]) -> list[str]:
+    return [
+        f"Waived until {one.waiver.expires} by {one.waiver.approver}: {one.what} ({one.waiver.reason})"
+        for one in violations
+        if one.waiver is not None
+    ]
 
 
 def _old_index(target: Path) -> folder.Index | None:

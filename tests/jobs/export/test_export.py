@@ -423,6 +423,20 @@ def test_a_passed_review_is_refused_with_its_line(exported: Callable[..., Export
     assert error.where == "prodkit.yaml:9 (owners.review_by)"
 
 
+def test_waivers_are_shown(exported: Callable[..., ExportReport], owned: Project):
+    """What is waived is exported, and shown in the report and in the runbook with who allowed it and why."""
+    manifest = owned.root / "prodkit.yaml"
+    until = now().date() + timedelta(days=20)
+    waiver = f"{{rule: owners.alert-route, reason: chat follows in May, approver: ben, expires: {until}}}"
+    text = (
+        manifest.read_text().replace('chat: "@ana", ', "").replace("  review_by", f"  waivers: [{waiver}]\n  review_by")
+    )
+    manifest.write_text(text + "alerts: [{name: slow, metric: p95, threshold: 5, activity: uptime}]\n")
+    report = exported()
+    assert any("chat follows in May" in notice for notice in report.notices)
+    assert f"| owners.alert-route | chat follows in May | ben | {until} |" in (report.job / "README.md").read_text()
+
+
 def test_findings_of_lint_stop_the_export(exported: Callable[..., ExportReport]):
     """What lint calls an error, export refuses, with the others named."""
     error = refused(exported, "!pip install x\nprint(nosuch)")
