@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.manifest import find_project
 from prodkit.notebook.displays import count, seconds, usd
 from prodkit.notebook.tables import Table
-from prodkit.notebook.widgets import make_widget, with_widget
+from prodkit.notebook.widgets import Shown, make_widget
 from prodkit.records import Status
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class RunPanel:
     def __init__(self, runs: CellRuns) -> None:
         self._runs = runs
         self._widget: Any = make_widget("panel", self.state(), self._receive)
+        self._shown: list[Shown] = []
         self._lock = threading.Lock()
         self._following = False
         panel = weakref.ref(self)
@@ -62,9 +63,8 @@ class RunPanel:
         if self._widget is not None:
             self._widget.state = self.state()
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
-        table = self.to_table()
-        return with_widget(self._widget, table.to_html(), table.to_text())
+    def _ipython_display_(self) -> None:
+        self._shown.append(Shown(self._widget, self.to_table))
 
     def __repr__(self) -> str:
         """The plain form."""
@@ -105,6 +105,8 @@ class RunPanel:
                     break
             time.sleep(max(_TICK, _EFFORT * (time.monotonic() - began)))
         self.refresh()
+        for shown in self._shown:
+            shown.refresh()
 
 
 _COLUMNS = ("name", "state", "calls", "cost", "tokens", "latency")

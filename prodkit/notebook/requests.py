@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.errors import ParameterError
 from prodkit.notebook.displays import seconds, usd
 from prodkit.notebook.tables import Table
-from prodkit.notebook.widgets import make_widget, with_widget
+from prodkit.notebook.widgets import Shown, make_widget
 from prodkit.redaction import redact
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class RequestBrowser:
 
     def __init__(self, runs: CellRuns) -> None:
         self._runs = runs
+        self._shown: list[Shown] = []
         self._widget: Any = make_widget("requests", self.state(), lambda _message: None)
 
     @property
@@ -72,9 +73,8 @@ class RequestBrowser:
         remarks = (f"and {left:,} earlier ones",) if left > 0 else ()
         return Table("requests of this kernel", heads, rows, remarks if rows else ("no call was captured so far",))
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
-        table = self.to_table()
-        return with_widget(self._widget, table.to_html(), table.to_text())
+    def _ipython_display_(self) -> None:
+        self._shown.append(Shown(self._widget, self.to_table))
 
     def __repr__(self) -> str:
         """The plain form."""

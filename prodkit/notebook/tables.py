@@ -16,10 +16,10 @@ def style() -> str:
     return f"<style>{''.join(lines)}</style>"
 
 
-def card(body: str, *, label: str, tone: str = "plain") -> str:
+def card(body: str, *, label: str, tone: str = "plain", anchor: str = "") -> str:
     """A card around some HTML. `tone` is plain, good, warn or bad; what it means is also said in words."""
-    name = escape(label, quote=True)
-    return f'{style()}<section class="prodkit-card prodkit-{tone}" aria-label="{name}">{body}</section>'
+    classes = f"prodkit-card prodkit-{tone} {anchor}".strip()
+    return f'{style()}<section class="{classes}" aria-label="{escape(label, quote=True)}">{body}</section>'
 
 
 def bundle(html: str, text: str) -> dict[str, str]:
@@ -36,6 +36,7 @@ class Table:
     rows: tuple[tuple[object, ...], ...] = ()
     remarks: tuple[str, ...] = ()
     tone: str = "plain"
+    anchor: str = ""  # a class of its own, for a script to find the card
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
         return bundle(self.to_html(), self.to_text())
@@ -61,4 +62,4 @@ class Table:
         remarks = "".join(f"<li>{escape(remark)}</li>" for remark in self.remarks)
         below = f"<ul>{remarks}</ul>" if remarks else ""
         body = f"<header><strong>{escape(self.title)}</strong></header>{table}{below}"
-        return card(body, label=f"prodkit: {self.title}", tone=self.tone)
+        return card(body, label=f"prodkit: {self.title}", tone=self.tone, anchor=self.anchor)

@@ -28,12 +28,17 @@ def wait_until(true: Any, seconds: float = 20.0) -> bool:
     return bool(true())
 
 
-def test_an_empty_panel_says_what_to_do(panel: RunPanel) -> None:
-    """Before the first run the panel shows the line that starts one."""
-    bundle = panel._repr_mimebundle_()
-    assert "%%prodkit --name NAME" in bundle["text/plain"]
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert "prodkit-card" in bundle["text/html"]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def test_an_empty_panel_says_what_to_do(notebook: Any) -> None:
+    """Before the first run the panel shows the line that starts one, as a static twin and as a live widget."""
+    twin, live = notebook.run("%prodkit panel").outputs
+    assert "%%prodkit --name NAME" in twin.data["text/plain"]
+    assert "prodkit-card" in twin.data["text/html"]
+    assert WIDGET not in twin.data
+    assert WIDGET in live.data
+    assert f"prodkit-twin-{live.data[WIDGET]['model_id']}" in twin.data["text/html"]
 
 
 def test_it_follows_a_run_and_keeps_its_figures(notebook: Any, client: Any, panel: RunPanel) -> None:
@@ -92,9 +97,8 @@ def test_nothing_to_stop_does_nothing(panel: RunPanel) -> None:
     assert panel.stop() == 0
 
 
-def test_without_anywidget_html_and_text_remain(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_anywidget_the_static_twin_remains(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the front end's package isn't installed the panel is a table."""
     monkeypatch.setattr("prodkit.notebook.widgets.importlib.util.find_spec", lambda _name: None)
-    panel = RunPanel(notebook.shell._prodkit_magics.runs)
-    assert set(panel._repr_mimebundle_()) == {"text/html", "text/plain"}
-    panel.refresh()
+    (twin,) = notebook.run("%prodkit panel").outputs
+    assert set(twin.data) == {"text/html", "text/plain"}

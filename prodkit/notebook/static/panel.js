@@ -9,6 +9,13 @@ function make(tag, attributes = {}, text = "") {
   return node;
 }
 
+// While this view is alive it hides the static twin that stands for it without a kernel.
+function hideTwin(name) {
+  const style = make("style", {}, name ? `.${name} { display: none; }` : "");
+  document.head.append(style);
+  return () => style.remove();
+}
+
 function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -81,7 +88,8 @@ function render({ model, el }) {
 
   model.on("change:state", draw);
   draw();
-  return () => model.off("change:state", draw);
+  const showTwin = hideTwin(model.get("twin"));
+  return () => { model.off("change:state", draw); showTwin(); };
 }
 
 export default { render };

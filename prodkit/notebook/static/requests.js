@@ -11,6 +11,13 @@ function make(tag, attributes = {}, text = "") {
   return node;
 }
 
+// While this view is alive it hides the static twin that stands for it without a kernel.
+function hideTwin(name) {
+  const style = make("style", {}, name ? `.${name} { display: none; }` : "");
+  document.head.append(style);
+  return () => style.remove();
+}
+
 let serial = 0;
 
 function render({ model, el }) {
@@ -77,7 +84,8 @@ function render({ model, el }) {
   filter.addEventListener("input", drawTable);
   model.on("change:state", draw);
   draw();
-  return () => model.off("change:state", draw);
+  const showTwin = hideTwin(model.get("twin"));
+  return () => { model.off("change:state", draw); showTwin(); };
 }
 
 export default { render };
