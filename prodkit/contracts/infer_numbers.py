@@ -23,15 +23,16 @@ _YEARS_AHEAD = 5
 def draft_number(draft: Draft, array: Any, *, grows: bool) -> None:
     """Bounds of a numeric column; a column that grows with the rows gets no upper one."""
     values = np.sort(np.asarray(pc.cast(array.drop_null(), pa.float64(), safe=False)))
+    endless_below, endless_above = (bool(len(values)) and bool(np.isinf(values[end])) for end in (0, -1))
     values = values[np.isfinite(values)]
     if len(values) < _FEWEST or values[0] == values[-1]:
         return
     whole = draft.logical_type == "integer"
     seen = f"{len(values)} values from {_text(values[0])} to {_text(values[-1])}"
     low, why_low = _low(values, draft.name, whole=whole)
-    if low is not None:
+    if low is not None and not endless_below:
         draft.option("minimum", _number(low, whole=whole, down=True), f"{seen}; {why_low}")
-    if grows:
+    if grows or endless_above:
         return
     high, why_high = _high(values, whole=whole)
     draft.option("maximum", _number(high, whole=whole, down=False), f"{seen}; {why_high}")
@@ -62,7 +63,7 @@ def draft_time(draft: Draft, array: Any) -> None:
 def grows_with_rows(array: Any) -> bool:
     """Whether later rows have larger values: ids and counters. Asked of the order in which the rows came."""
     values = np.asarray(array.drop_null())
-    return len(values) >= _FEWEST and bool(np.all(np.diff(values.astype("f8")) >= 0)) and values[0] != values[-1]
+    return len(values) >= _FEWEST and bool(np.all(values[1:] >= values[:-1])) and values[0] != values[-1]
 
 
 def is_counter(array: Any) -> bool:

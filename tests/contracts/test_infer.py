@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings, strategies as st
 from pandas.testing import assert_frame_equal
 
 from prodkit.contracts import Contract, infer, validate
@@ -168,6 +169,37 @@ def test_a_frame_without_rows_teaches_names_only() -> None:
     contract = infer(pd.DataFrame({"a": pd.Series([], dtype="int64"), "b": pd.Series([], dtype=object)}))
     assert [column.name for column in contract.columns] == ["a", "b"]
     assert not any(column.required for column in contract.columns)
+
+
+COLUMNS = {
+    "whole": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+    "small": st.integers(-3, 3),
+    "real": st.one_of(st.none(), st.floats()),
+    "text": st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=6)),
+    "code": st.from_regex(r"[A-Z]{2}-[0-9]{1,3}", fullmatch=True),
+    "truth": st.one_of(st.none(), st.booleans()),
+    "moment": st.one_of(st.none(), st.datetimes()),
+    "day": st.one_of(st.none(), st.dates()),
+    "money": st.one_of(st.none(), st.decimals(-(10**6), 10**6, places=2)),
+    "nested": st.one_of(st.none(), st.lists(st.integers(0, 9), max_size=3)),
+    "mixed": st.one_of(st.none(), st.integers(), st.text("ab", max_size=2), st.booleans(), st.floats()),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    rows=st.integers(1, 40),
+    names=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4, unique=True),
+)
+def test_data_keeps_its_own_draft(data: st.DataObject, rows: int, names: list[str]) -> None:
+    """Whatever the data is, it can be drafted, and keeps its draft but for cells of another type than the others."""
+    cells = {name: data.draw(st.lists(COLUMNS[name], min_size=rows, max_size=rows)) for name in names}
+    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
+    result = validate(frame, infer(frame), "warn")
+    assert [
+        finding.rule for finding in result.findings if finding.severity == "error" and finding.rule != "mixed.type"
+    ] == []
 
 
 def test_dirty_data_drafts_warnings() -> None:
