@@ -269,7 +269,7 @@ def _schema(kind: Kind) -> dict[str, Any]:
 def _json(text: str, kind: Kind) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         if kind.name == "any":
             return text
         raise ValueError("not JSON") from None

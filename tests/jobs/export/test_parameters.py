@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -166,6 +167,7 @@ def test_text_is_parsed_by_type(annotation: str, text: str, value: object):
         ("int", "01234"),
         ("int", "1_000"),
         ("int", "1.0"),
+        ("int", "1٢"),
         ("int", ""),
         ("int", " 1"),
         ("int", True),
@@ -292,3 +294,32 @@ def test_any_value_survives_the_way_into_the_notebook(value: object):
     names: dict = {}
     exec(as_code(schema, check_parameters(schema, {"a": value})), names)  # noqa: S102  that the code runs is what is tested
     assert names["a"] == value
+
+
+KINDS = (
+    "str", "int", "float", "bool", "date", "datetime", "Path", "Decimal", "list[int]", "list[date] | None", "set[str]",
+    "tuple[int, str]", "dict[str, float]", "int | str", "Literal['a', 1]", "Any", "list[Decimal]",
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(KINDS),
+    st.one_of(
+        st.text(max_size=30),
+        st.sampled_from(
+            ["[" * 50_000, "9" * 5000, "1e999", "1e99999999999", "NaN", "[NaN]", "0x1F", "١٢", "null", "\ud800"]
+        ),
+        st.floats(),
+        st.binary(max_size=5),
+        st.dictionaries(st.integers(), st.none(), max_size=2),
+    ),
+)
+def test_nothing_given_breaks_the_check(annotation: str, value: object):
+    """Whatever is given ends as a value that JSON and the injected line can hold, or as a `ParameterError`."""
+    schema = schema_of(f"x: {annotation}")
+    try:
+        values = check_parameters(schema, {"x": value})
+    except ParameterError:
+        return
+    json.dumps(as_json(schema, values), allow_nan=False)
+    ast.parse(as_code(schema, values).encode("utf-8", "surrogatepass").decode("utf-8", "replace"))
