@@ -110,7 +110,7 @@ def find_numbers(text: Text) -> Iterator[Span]:
         region = raw[first:last]
         # eight digits may have a letter behind them that makes them a DNI
         if _HARMLESS.fullmatch(region) and not (region.isdigit() and raw[last : last + 1].isalpha()):
-            if len(region) >= _PHONE_DIGITS.start:
+            if region[: _PHONE_DIGITS.start].isdigit() and len(region) >= _PHONE_DIGITS.start:
                 yield from _find_by_words(text, first, last)
             continue
         # a few characters more on both sides, as letters and signs belong to some numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from prodkit.redaction.text import Finder
 
 _FINDERS: tuple[Callable[[Text], Any], ...] = (*secrets.FINDERS, *personal.FINDERS)
+_MEDIA = re.compile(r"data:(?:image|audio|video)/[\w.+\-]{1,64};base64,([A-Za-z0-9+/=]{64,}+)")
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")  # a hash without digits is never taken for a number
 
 
@@ -65,18 +67,35 @@ class Redactor:
         try:
             if has_surrogates(text):
                 text = mend(text)
-            spans = self._spans(text)
-            if not spans:
-                return text
-            parts, position = [], 0
-            for span in spans:
-                parts += [text[position : span.start], self._replace(text[span.start : span.end], span.kind)]
-                counts[span.kind] += 1
-                position = span.end
-            return "".join([*parts, text[position:]])
+            if ";base64," in text:
+                return self._clean_around_media(text, counts)
+            return self._clean_plain(text, counts)
         except Exception:
             counts["uncleanable"] += 1
             return "[redacted:uncleanable]"
+
+    def _clean_around_media(self, text: str, counts: Counter[str]) -> str:
+        """Pictures and sound in data URLs are megabytes in which no rule could find anything."""
+        parts, position = [], 0
+        for match in _MEDIA.finditer(text):
+            parts += [self._clean_plain(text[position : match.start(1)], counts), match[1]]
+            position = match.end()
+        return "".join([*parts, self._clean_plain(text[position:], counts)])
+
+    def _clean_plain(self, text: str, counts: Counter[str]) -> str:
+        if text:
+            spans = self._spans(text)
+            if spans:
+                return self._cut(text, spans, counts)
+        return text
+
+    def _cut(self, text: str, spans: list[Span], counts: Counter[str]) -> str:
+        parts, position = [], 0
+        for span in spans:
+            parts += [text[position : span.start], self._replace(text[span.start : span.end], span.kind)]
+            counts[span.kind] += 1
+            position = span.end
+        return "".join([*parts, text[position:]])
 
     def _spans(self, text: str) -> list[Span]:
         searched = Text(text)

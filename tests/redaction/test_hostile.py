@@ -143,6 +143,14 @@ def test_escapes(escape):
     assert CANARY not in redact(f"x{escape}{CANARY}")
 
 
+def test_pictures():
+    """A picture in a data URL stays as it is, and what stands around it is cleaned."""
+    picture = "data:image/png;base64," + "iVBORw0KGgo" * 1000 + "=="
+    assert redact(f"{CANARY} {picture} a@example.org") == f"[redacted:openai_key] {picture} [redacted:email]"
+    for text in (f"data:text/plain;base64,{CANARY}", f"data:image/png;base64,{CANARY}", f";base64,{CANARY}"):
+        assert CANARY not in redact(text)
+
+
 def test_depth_and_cycles():
     """Very deep values and values that hold themselves end in a marker."""
     deep: list = []
