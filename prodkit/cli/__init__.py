@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "owners": ("prodkit.cli.owners", "Show who answers for what, and check that somebody does."),
     "rehearse": ("prodkit.cli.rehearse", "Put a job's own calls to every fault, and say what would help."),
     "review": ("prodkit.cli.review", "Show what a run's reviewer needs on one page; approve or reject it."),
-    "audit": ("prodkit.cli.audit", "Verify the journal, explain one answer, erase one person, ship what waits."),
+    "audit": ("prodkit.cli.audit", "The journal: who sent what to which model, and proof that nothing was changed."),
     "contract": ("prodkit.cli.contract", "Draft, check, compare and test data contracts."),
     "run": ("prodkit.cli.runner", "Run an exported job."),
     "runs": ("prodkit.cli.runner", "Show what has run, and how it ended."),
@@ -41,17 +41,21 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
+        """The command, imported now."""
+        """In the order of the table, which is the order of a project's life."""
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
         return cast("click.Command", getattr(module, cmd_name.replace("-", "_")))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
+        """Each with its one line, without importing it."""
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A misspelt command gets the nearest known one."""
         if args and args[0] not in COMMANDS:
             raise click.UsageError(f"there is no command `{args[0]}`; {nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
