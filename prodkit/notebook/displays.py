@@ -99,7 +99,8 @@ def usd(amount: Decimal | None) -> str:
     if abs(amount) >= 1 or amount == amount.quantize(_CENT):
         return f"${amount:,.2f}"
     digits = max(4, 3 - amount.adjusted())
-    return f"${amount:.{digits}f}"
+    whole, _, cents = f"{amount:.{digits}f}".partition(".")
+    return f"${whole}.{cents[:2]}{cents[2:].rstrip('0')}"
 
 
 def seconds(value: float | None) -> str:
@@ -110,6 +111,11 @@ def seconds(value: float | None) -> str:
         return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
+
+
+def word(status: Status) -> str:
+    """How a run ended, as its card says it."""
+    return _MARKS[status][1]
 
 
 def count(number: int | None, noun: str) -> str:

@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from prodkit.manifest import find_project
-from prodkit.notebook.displays import count, seconds, usd
+from prodkit.notebook.displays import count, seconds, usd, word
 from prodkit.notebook.tables import Table
 from prodkit.notebook.widgets import Shown, make_widget
 from prodkit.records import Status
@@ -130,7 +130,7 @@ def _row(run: RunSummary) -> dict[str, Any]:
     return {
         "name": run.name,
         "open": run.status is Status.RUNNING,
-        "state": f"{run.status.value}" + (f", {seconds(run.seconds)}" if run.seconds is not None else ""),
+        "state": word(run.status) + (f", {seconds(run.seconds)}" if run.seconds is not None else ""),
         "calls": count(run.calls, "call") + (f" ({', '.join(troubles)})" if troubles else ""),
         "cost": usd(run.cost_usd) + (f" of {usd(limit)}" if limit is not None else ""),
         "share": min(float(run.cost_usd / limit), 1.0) if limit else None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -47,23 +49,8 @@ def run_cell(page, index: int) -> None:
     )
 
 
-@pytest.mark.timeout(400)
-def test_panel_and_request_browser(
-    project: Project, start_lab: Callable, watch: Callable, shots: Path, prodkit_provider: SimulatedProvider
-):
-    """A person watches a run, stops it by the keyboard while it works, then filters and compares two requests; the
-    parts have names and roles, both themes are readable, no script fails and nothing is fetched from outside."""
-    write_notebook(project, SETUP, PAIR, "%prodkit panel", LONG, "%prodkit requests")
-    lab = start_lab(project.root, env={**prodkit_provider.environment(), "PRODKIT_PROJECT": str(project.root)})
-    watched = watch(lab.base, height=1300)
-    page = lab.open(watched, "widgets.ipynb")
-    for index in (0, 1, 2):
-        run_cell(page, index)
-    panel = page.get_by_role("region", name="prodkit run panel")
-    panel.get_by_text("pair", exact=True).wait_for(timeout=120_000)
-    stop = panel.get_by_role("button", name="Stop: nothing runs")
-    assert stop.is_disabled()
-
+def stop_by_keyboard(page, panel, shots: Path) -> None:
+    """Start the long cell, watch it, and stop it while it works."""
     run_cell(page, 3)
     stop = panel.get_by_role("button", name="Stop long")
     stop.wait_for(timeout=60_000)
@@ -76,9 +63,33 @@ def test_panel_and_request_browser(
     panel.get_by_text("nothing is running").wait_for(timeout=30_000)
     assert "KeyboardInterrupt" in page.content()
 
+
+@pytest.mark.timeout(400)
+def test_panel_and_request_browser(
+    project: Project, start_lab: Callable, watch: Callable, shots: Path, prodkit_provider: SimulatedProvider
+):
+    """A person watches a run, stops it by the keyboard while it works, then filters and compares two requests; the
+    parts have names and roles, both themes are readable, no script fails and nothing is fetched from outside.
+    """
+    write_notebook(project, SETUP, PAIR, "%prodkit panel", LONG, "%prodkit requests")
+    lab = start_lab(project.root, env={**prodkit_provider.environment(), "PRODKIT_PROJECT": str(project.root)})
+    watched = watch(lab.base, height=1300)
+    page = lab.open(watched, "widgets.ipynb")
+    for index in (0, 1, 2):
+        run_cell(page, index)
+    panel = page.get_by_role("region", name="prodkit run panel")
+    panel.get_by_text("pair", exact=True).wait_for(timeout=120_000)
+    stop = panel.get_by_role("button", name="Stop: nothing runs")
+    assert stop.is_disabled()
+
+    stop_by_keyboard(page, panel, shots)
+
     run_cell(page, 4)
     browser = page.get_by_role("region", name="prodkit request browser")
     browser.wait_for(timeout=60_000)
+    twins = page.locator("section[class*=prodkit-twin]")
+    assert twins.count() == 2
+    assert not any(twin.is_visible() for twin in twins.all())
     browser.get_by_label("Filter").fill("charged")
     browser.get_by_text("2 of ").wait_for(timeout=10_000)
     for box in browser.get_by_role("checkbox").all():
@@ -99,5 +110,11 @@ def test_panel_and_request_browser(
     assert len(stored) < 200_000
     outputs = [output for cell in json.loads(stored)["cells"][2:] for output in cell["outputs"]]
     assert "charged twice" not in json.dumps(outputs)
+    static = subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", "--stdout", "widgets.ipynb"],
+        cwd=project.root, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert static.count("requests of this kernel") >= 1
+    assert "stopped, " in static
     assert watched.errors == []
     assert watched.blocked == set()
