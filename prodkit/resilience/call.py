@@ -91,8 +91,9 @@ class Call(Generic[R]):
         price: US dollars of a response that was not used; None when not known.
         on_attempt: is told each attempt when it has ended, for spans and journals. Must not raise.
         on_served: streams only: is told at the end who has served, with the value None. Must not raise.
-        isolate: sync only: run each attempt in a worker thread, so that the deadline holds even when the client's
-            timeout doesn't (a response that trickles in restarts it with every byte). Costs some 50 us.
+        isolate: sync only: run each attempt in a worker thread with a copy of the caller's context. So the deadline
+            holds even when the client's timeout doesn't (a response that trickles in restarts it with every byte).
+            Costs some 0.2 ms; False is for a `proceed` that certainly ends in time.
     """
 
     provider: str
@@ -107,7 +108,7 @@ class Call(Generic[R]):
     price: Callable[[R, Target], Decimal | None] | None = None
     on_attempt: Callable[[Attempt], None] | None = None
     on_served: Callable[[Served[None]], None] | None = None
-    isolate: bool = False
+    isolate: bool = True
 
 
 class ResilienceError(TransientError):
