@@ -43,8 +43,6 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command, imported now."""
         if cmd_name not in COMMANDS:
-        """The command, imported now."""
-        """In the order of the table, which is the order of a project's life."""
             return None
         module = importlib.import_module(COMMANDS[cmd_name][0])
         return cast("click.Command", getattr(module, cmd_name.replace("-", "_")))
@@ -52,13 +50,11 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Each with its one line, without importing it."""
         with formatter.section("Commands"):
-        """Each with its one line, without importing it."""
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A misspelt command gets the nearest known one."""
         """A misspelt command gets the nearest known one."""
         if args and args[0] not in COMMANDS:
             raise click.UsageError(f"there is no command `{args[0]}`; {nearest(args[0], COMMANDS)}", ctx)
