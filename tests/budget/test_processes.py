@@ -38,7 +38,7 @@ def call(_):
         reservation = budgets.reserve(Scopes(run="r"), Decimal("0.01"))
     except BudgetError:
         return 0
-    budgets.settle(reservation, Decimal("0.012"))   # every call costs more than was thought
+    budgets.settle(reservation, Decimal(sys.argv[2]))
     return 1
 
 with ThreadPoolExecutor(25) as pool:
@@ -57,23 +57,35 @@ time.sleep(60)
 """
 
 
-def start(code, path):
-    return subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+def start(code, path, *arguments):
+    return subprocess.Popen([sys.executable, "-c", code, str(path), *arguments], stdout=subprocess.PIPE, text=True)
 
 
 def spent(budgets):
     return next((one.spent, one.reserved) for one in budgets.balances(RUN) if one.scope == "run")
 
 
+def calls_of_two_processes(path, cost):
+    processes = [start(SPENDER, path, cost) for _ in range(2)]
+    return sum(int(process.communicate(timeout=60)[0]) for process in processes)
+
+
 def test_two_processes(tmp_path):
-    """Two processes with 25 threads each overspend by no more than the errors of the estimates in flight."""
+    """Two processes with 25 threads each never overspend when no call costs more than was reserved for it."""
     path = tmp_path / "budget.db"
-    processes = [start(SPENDER, path) for _ in range(2)]
-    calls = sum(int(process.communicate(timeout=60)[0]) for process in processes)
+    calls = calls_of_two_processes(path, "0.009")
+    total, held = spent(Budgets(path, Budget(per_run=1)))
+    assert total == calls * Decimal("0.009")
+    assert (held, total <= 1, total > Decimal("0.98")) == (0, True, True)
+
+
+def test_two_processes_with_bad_estimates(tmp_path):
+    """When each call costs more than was reserved, what goes over the limit is the error of the calls in flight."""
+    path = tmp_path / "budget.db"
+    calls = calls_of_two_processes(path, "0.012")
     total, held = spent(Budgets(path, Budget(per_run=1)))
     assert total == calls * Decimal("0.012")
     assert held == 0
-    # at the moment of the last admission all was below the limit; what was in flight went over by its estimates' errors
     assert 1 - CENT <= total <= 1 + 50 * Decimal("0.002")
 
 
