@@ -25,11 +25,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rehearse": ("prodkit.cli.rehearse", "Put a job's own calls to every fault, and say what would help."),
     "review": ("prodkit.cli.review", "Show what a run's reviewer needs on one page; approve or reject it."),
     "audit": ("prodkit.cli.audit", "The journal: who sent what to which model, and proof that nothing was changed."),
-    "contract": ("prodkit.cli.contract", "Draft, check, compare and test data contracts."),
-    "run": ("prodkit.cli.runner", "Run an exported job."),
-    "runs": ("prodkit.cli.runner", "Show what has run, and how it ended."),
-    "schedule": ("prodkit.cli.schedules", "Say when a job runs, here or in another timekeeper."),
-    "scheduler": ("prodkit.cli.schedules", "Run the local schedules, or show their status."),
+    "contract": (
+        "prodkit.cli.contract",
+        "Data contracts: Open Data Contract Standard files, drafted, checked, compared and tested.",
+    ),
+    "run": ("prodkit.cli.runner", "Run an exported job, once or for each row of a file."),
+    "runs": ("prodkit.cli.runner", "Show what has run, the latest first."),
+    "schedule": (
+        "prodkit.cli.schedules",
+        "Say when a job runs: to `prodkit scheduler`, or as files for another timekeeper.",
+    ),
+    "scheduler": (
+        "prodkit.cli.schedules",
+        "Run the local schedules of this project, in the foreground, until it is stopped.",
+    ),
 }
 
 
