@@ -134,13 +134,14 @@ def test_a_held_lock_names_its_holder(make_job: Callable[..., Path], run_here: C
     assert (caught.value.code, caught.value.exit_code) == ("jobs.locked", 75)
 
 
-def test_the_lock_of_a_dead_process_is_free(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     """A lock file that a killed process left behind keeps nobody out."""
-    job = make_job("x = 1")
-    lock = job.parents[1] / ".prodkit" / "jobs" / "sample" / "lock"
-    lock.parent.mkdir(parents=True)
-    lock.write_text('{"pid": 1, "since": "2026-01-01T00:00:00+00:00"}')
-    assert run_here(job).exit_code == 0
+    from prodkit.jobs.exclusion import locked
+
+    path = tmp_path / "lock"
+    path.write_text('{"pid": 1, "since": "2026-01-01T00:00:00+00:00"}')
+    with locked(path, "The job"):
+        assert '"pid": 1,' not in path.read_text()
 
 
 def test_nobody_accountable_starts_nothing(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
@@ -172,11 +173,12 @@ def test_a_kernel_that_is_not_there(make_job: Callable[..., Path], run_here: Cal
 
 
 def test_a_resumed_run_pays_once(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
-    """A resumed run gets the declared outputs of the failed run's cells back instead of running them again."""
+    """A resumed run gets the declared outputs of the failed run's cells back; a cell that sets none of its own says so."""
     job = make_job(
         "from pathlib import Path\npaid = Path('paid.txt')",
         ("labels = {'a': n}\npaid.open('a').write('call ')", ["outputs=labels"]),
         "if not Path('fixed').exists(): raise ValueError('crash')\nprint(labels, paid.read_text())",
+        ("x = 1", ["outputs=scores"]),
         parameters={"n": ("int", 1)},
     )
     assert run_here(job, {"n": 5}).exit_code == 1
@@ -185,15 +187,8 @@ def test_a_resumed_run_pays_once(make_job: Callable[..., Path], run_here: Callab
         run_here(job, {"n": 6}, resume="last")
     resumed = run_here(job, {"n": 5}, resume="last")
     assert resumed.exit_code == 0
-    assert outputs(resumed.output) == "{'a': 5} call \n"
+    assert outputs(resumed.output) == "{'a': 5} call \n[prodkit] not kept: the cell sets no scores\n"
     assert not list(job.parents[1].rglob("kept"))  # nothing is kept of a run that succeeded
-
-
-def test_an_output_that_is_not_there_is_said(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
-    """A cell that doesn't set what it declares runs on, and says that nothing was kept."""
-    result = run_here(make_job(("x = 1", ["outputs=labels"])))
-    assert result.exit_code == 0
-    assert outputs(result.output) == "[prodkit] not kept: the cell sets no labels\n"
 
 
 def test_a_secret_is_never_written(

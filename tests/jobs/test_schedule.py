@@ -350,6 +350,7 @@ def run(job, params, *, options, project, stop):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_run_and_repeats_none(make_job: Callable[..., Path], tmp_path: Path) -> None:
     """A scheduler that is killed in the middle of a job runs that firing again at its next start, and only that one."""
     job = make_job(
