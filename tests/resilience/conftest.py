@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -138,10 +137,3 @@ def openai_rig(warm_rigs: dict[str, Rig]) -> Iterator[Rig]:
     made.attempts.clear()
     yield made
     made.server.heal()
-
-
-@pytest.fixture
-def no_stray_threads() -> Iterator[None]:
-    before = threading.active_count()
-    yield
-    assert threading.active_count() <= before + 1
