@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--retry-dead-kernel", is_flag=True, help="Also try again when the kernel's process died.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), help="Seconds for the job with all its attempts.")
 @click.option("--cell-timeout", type=click.FloatRange(min=0.1), help="Seconds for one cell.")
+@click.option("--require-approval", is_flag=True, help="Refuse a job that nobody has approved as it is now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
 def run(
     job: Path,
@@ -55,6 +56,7 @@ def run(
     cell_timeout: float | None,
     again: bool,
     retry_dead_kernel: bool,
+    require_approval: bool,
     as_json: bool,
 ) -> None:
     """Run an exported job, once or for each row of a file.
@@ -73,12 +75,15 @@ def run(
         key=key,
         resume=resume,
     )
+    if require_approval:
+        _require_approval(job)
     console = Console(stderr=True)
     given = {**read_file(file), **read_pairs(pairs)}
     if over is not None:
         show_over(console, job, over, given, options, engine, scheduler, workers=workers, again=again, as_json=as_json)
     with Progress(console, quiet=as_json) as progress:
         result = run_job(job, given, options=options, on_event=progress.show)
+    _publish_review(job, result)
     if as_json:
         click.echo(json.dumps(to_json(result), indent=2))
     else:
@@ -103,6 +108,25 @@ def runs(job: str, limit: int, *, as_json: bool) -> None:
         click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
         return
     _show_entries(Console(), entries)
+
+
+def _require_approval(job: Path) -> None:
+    from prodkit.jobs.folder import JobFolder
+    from prodkit.manifest import find_project
+    from prodkit.review import require_approval
+
+    folder = JobFolder.load(job)
+    require_approval(find_project(folder.project_root()), folder.digest)
+
+
+def _publish_review(job: Path, result: JobResult) -> None:
+    """Put the reviewer's page beside the run; not when MLflow couldn't be reached, which the result says."""
+    from prodkit.jobs.folder import JobFolder
+    from prodkit.manifest import find_project
+    from prodkit.review import publish
+
+    if result.run_id and not result.problem:
+        publish(find_project(JobFolder.load(job).project_root()), result.run_id)
 
 
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, str]:

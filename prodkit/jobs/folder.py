@@ -155,6 +155,17 @@ class JobFolder:
         """The contract files, sorted."""
         return tuple(sorted(p for p in (self.path / CONTRACTS).glob("*.yaml")))
 
+    @property
+    def digest(self) -> str:
+        """`sha256:` over the files that decide what the job does; the runbook and its tests don't count.
+
+        An approval is of this digest: a change of notebook, parameters, contracts, owners or versions needs a new one.
+        """
+        names = (NOTEBOOK, SCRIPT, SCHEMA, MANIFEST, OWNERSHIP, LOCK)
+        files = [*(self.path / name for name in names), *self.contracts]
+        told = [f"{file.name} {digest(file.read_bytes())}" for file in files if file.is_file()]
+        return digest("\n".join(told))
+
     def project_root(self, environ: Mapping[str, str] = os.environ) -> Path:
         """Where the job writes and looks for data.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.errors import ProdkitError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.report import to_html
+from prodkit.ledger.review import roll_up, runs_since
 from prodkit.ownership import resolve
 from prodkit.records import RunHandle, RunSpec, Status, now
 
@@ -118,6 +119,7 @@ class Publisher:
         self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
         if flush:
             self._ledger.flush(_FLUSH_SECONDS_WHEN_STOPPED if outcome is Outcome.TERMINATED else _FLUSH_SECONDS)
+            self._roll_up()
 
     def close_lost(self, run: str, attempt: int) -> None:
         """Close the runs of a job whose runner was killed: the job's own, and the attempt that it was at."""
@@ -133,16 +135,25 @@ class Publisher:
 
     def cost(self) -> Decimal | None:
         """US dollars of all calls that the job's attempts captured; None when that isn't known."""
-        from prodkit.ledger.review import runs_since
-
-        if not self.run_id or self.problem:
-            return None
-        runs = {run.run_id: run for run in runs_since(self._project, self._begun)}
-        mine = [run for run in runs.values() if "cost_usd" in run.metrics and self._is_mine(run, runs)]
-        cells = [run for run in mine if run.tags.get("prodkit.kind") == "cell"]
+        cells = self._cells()
         if not cells or any(run.metrics.get("llm_calls_unpriced") for run in cells):
             return None
         return sum((Decimal(repr(run.metrics["cost_usd"])) for run in cells), Decimal(0))
+
+    def _roll_up(self) -> None:
+        """Give the job run the figures of all its attempts' cells, so that a reviewer can sort jobs by them."""
+        figures = roll_up(self._cells())
+        if figures:
+            self._ledger.log_metrics(self._job, figures)
+            self._ledger.flush(_FLUSH_SECONDS)
+
+    def _cells(self) -> list[RunView]:
+        """The captured cells under the job run, as far as MLflow has them."""
+        if not self.run_id or self.problem:
+            return []
+        runs = {run.run_id: run for run in runs_since(self._project, self._begun)}
+        mine = [run for run in runs.values() if "cost_usd" in run.metrics and self._is_mine(run, runs)]
+        return [run for run in mine if run.kind == "cell"]
 
     def _is_mine(self, run: RunView, runs: Mapping[str, RunView]) -> bool:
         """Whether the run lies under the job run, at any depth."""
@@ -163,6 +174,7 @@ class Publisher:
             "prodkit.service": index.service,
             "prodkit.source_notebook": index.source.notebook,
             "prodkit.source_digest": index.source.digest,
+            "prodkit.job_digest": folder.digest,
             "prodkit.version": index.prodkit,
         } | self._owner()
 
@@ -171,7 +183,8 @@ class Publisher:
             contact = resolve(self._project.manifest, _OWNING_ACTIVITY)
         except ProdkitError:
             return {}  # a waiver let the job start without; there is nobody to name
-        return {"prodkit.owner": contact.email, "prodkit.page": contact.address}
+        # the name, because an address would be redacted like any other
+        return {"prodkit.owner": contact.name, "prodkit.page": contact.address}
 
 
 def status_of(outcome: Outcome) -> Status:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from prodkit.manifest import Project
 
 MOST = 1000
+SUMMED = (
+    "cost_usd", "llm_calls", "llm_errors", "llm_calls_unpriced", "llm_calls_estimated", "llm_calls_degraded",
+    "llm_calls_refused", "input_tokens", "output_tokens", "rows_checked", "rows_failed",
+)  # fmt: skip
 _APPROVED = "approved"
 
 
@@ -60,6 +65,21 @@ class RunView:
     def kind(self) -> str:
         """session, cell, job, attempt or item; "" for a run that isn't prodkit's."""
         return self.tags.get("prodkit.kind", "")
+
+
+def roll_up(cells: Iterable[RunView]) -> dict[str, float]:
+    """The figures of captured cells together, as metrics of the run above them: sums, and the worst p95.
+
+    A figure that no cell has is left out, because not known isn't 0.
+    """
+    cells = list(cells)
+    totals: dict[str, float] = {}
+    for name in SUMMED:
+        known = [Decimal(repr(cell.metrics[name])) for cell in cells if name in cell.metrics]
+        if known:
+            totals[name] = float(sum(known, Decimal(0)))
+    slowest = [cell.metrics["p95_seconds"] for cell in cells if "p95_seconds" in cell.metrics]
+    return totals | ({"p95_seconds": max(slowest)} if slowest else {})
 
 
 def runs_since(project: Project, since: datetime) -> list[RunView]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from prodkit.ledger.review import DatasetView, PromptView, RunView, prompts_of, run_tree
+from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prompts_of, roll_up, run_tree
 from prodkit.ownership import check, matrix
 from prodkit.records import now
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prodkit.manifest import Manifest, Project
-
-SUMMED = (
-    "llm_calls", "llm_errors", "llm_calls_unpriced", "llm_calls_estimated", "llm_calls_degraded", "llm_calls_refused",
-    "input_tokens", "output_tokens", "rows_checked", "rows_failed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +112,7 @@ def gather(project: Project, run_id: str) -> Facts:
     runs = (root, *below)
     manifest = project.manifest
     measured = [run for run in runs if run.kind == "cell"] or list(runs)
+    figures = roll_up(measured)
     facts = Facts(
         service=manifest.service.name,
         purpose=manifest.service.purpose,
@@ -132,9 +128,9 @@ def gather(project: Project, run_id: str) -> Facts:
         ),
         job_digest=root.tags.get("prodkit.job_digest", ""),
         simulated=any(run.tags.get("prodkit.simulated") == "true" for run in runs),
-        cost_usd=str(sum((Decimal(repr(run.metrics.get("cost_usd", 0.0))) for run in measured), Decimal(0))),
-        totals={name: int(sum(run.metrics.get(name, 0) for run in measured)) for name in SUMMED},
-        p95_seconds=max((run.metrics["p95_seconds"] for run in measured if "p95_seconds" in run.metrics), default=None),
+        cost_usd=str(Decimal(repr(figures.get("cost_usd", 0.0)))),
+        totals={name: int(figures.get(name, 0)) for name in SUMMED if name != "cost_usd"},
+        p95_seconds=figures.get("p95_seconds"),
         data=tuple(_data_uses(runs, manifest)),
         rules_broken=_rules_broken(measured),
         prompts=tuple(_prompt_use(prompt) for prompt in prompts_of(project, runs)),
