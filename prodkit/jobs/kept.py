@@ -25,7 +25,7 @@ class Kept:
 
     Args:
         folder: this run's own; written and read.
-        earlier: the folder of the run that this one resumes; only read.
+        earlier: the folder of the run that this one resumes; what is taken over moves.
     """
 
     def __init__(self, folder: Path, earlier: Path | None = None) -> None:
@@ -51,13 +51,15 @@ class Kept:
 
     def restore_expression(self, cell: NotebookNode) -> str:
         """What the kernel evaluates instead of the cell; "" when it must run."""
-        if not declared_outputs(cell):
+        names = declared_outputs(cell)
+        if not names:
             return ""
-        for folder in (self._folder, self._earlier):
-            path = folder / self._chain[id(cell)] if folder else None
-            if path is not None and path.is_file():
-                return self._call("restore", path, declared_outputs(cell))
-        return ""
+        own = self._folder / self._chain[id(cell)]
+        earlier = self._earlier / own.name if self._earlier else None
+        if not own.is_file() and earlier is not None and earlier.is_file():
+            own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            earlier.replace(own)  # from now on it is this run that somebody would resume
+        return self._call("restore", own, names) if own.is_file() else ""
 
     def clear(self) -> None:
         """Nothing is kept of a run that succeeded."""
