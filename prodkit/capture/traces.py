@@ -24,6 +24,7 @@ COST = "mlflow.llm.cost"
 STAMP = "prodkit.stamp"
 # MLflow cuts these out of the raw text, where half a secret could hide from a redactor; the ledger makes its own
 _PREVIEWS = ("mlflow.traceInputs", "mlflow.traceOutputs")
+_OF_THE_RUN = "mlflow.source."  # script, commit, branch: said once, by the run, and not again by each of its traces
 
 
 def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
@@ -136,6 +137,8 @@ def _strip(span: dict[str, Any]) -> None:
 def _complete(span: dict[str, Any], call: Call) -> None:
     """What MLflow's autologging leaves out of a stream: its text and its end."""
     attributes = span["attributes"]
+    for name in call.body:  # the inputs have them; each text is cleaned once and not twice
+        attributes.pop(name, None)
     if call.streamed and call.response is not None:
         attributes["mlflow.spanOutputs"] = json.dumps(payload.plain(call.response), default=str)
         ended = int((call.started.timestamp() + call.seconds) * 1e9)
@@ -222,7 +225,11 @@ def _tags(run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
 
 
 def _metadata(trace: FinishedTrace, run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
-    metadata = {name: value for name, value in trace.metadata.items() if name not in _PREVIEWS}
+    metadata = {
+        name: value
+        for name, value in trace.metadata.items()
+        if name not in _PREVIEWS and not name.startswith(_OF_THE_RUN)
+    }
     stamp = run.stamp
     first = next(iter(found), None)
     said = {

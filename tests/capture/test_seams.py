@@ -66,7 +66,7 @@ def test_calls_without_a_span_get_one(here, client, ask):
 
 
 def test_thousands_of_open_calls_are_kept(here, provider):
-    """Two thousand calls in flight at once are all recorded; MLflow by itself forgets those beyond a thousand."""
+    """Twelve hundred traces in flight at once are all recorded; MLflow by itself forgets those beyond a thousand."""
     from openai import AsyncOpenAI
 
     here()
@@ -79,7 +79,7 @@ def test_thousands_of_open_calls_are_kept(here, provider):
                     await held.wait()
 
             held = asyncio.Event()
-            tasks = [asyncio.create_task(one(number)) for number in range(2000)]
+            tasks = [asyncio.create_task(one(number)) for number in range(1200)]
             await asyncio.sleep(0)
             await client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Hello"}])
             held.set()
@@ -94,7 +94,7 @@ def test_thousands_of_open_calls_are_kept(here, provider):
     traces = mlflow.search_traces(
         return_type="list", max_results=5000, locations=[opened.handle.experiment_id], include_spans=False
     )
-    assert len(traces) == 2001
+    assert len(traces) == 1201
 
 
 def test_mlflows_active_run_is_ours(here):

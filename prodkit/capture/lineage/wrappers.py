@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture.lineage import sight
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     Note = Callable[[tuple[Any, ...], dict[str, Any], Any], None]
 
 _MANY = 10_000  # paths in one call
+
+
+class _Inside(threading.local):
+    """How many wrapped calls this thread is in."""
+
+    depth = 0
+
+
+_inside = _Inside()
 
 
 def install() -> None:
@@ -62,10 +72,16 @@ def wrap(owner: Any, name: str, note: Note) -> None:
 def _wrapper(original: Callable[..., Any], note: Note) -> Callable[..., Any]:
     @functools.wraps(original)
     def observed(*args: Any, **kwargs: Any) -> Any:
-        result = original(*args, **kwargs)
-        if sight.is_watched():
-            with contextlib.suppress(Exception):  # a missed read is less than a broken one
-                note(args, kwargs, result)
+        if not sight.is_watched():
+            return original(*args, **kwargs)
+        outer = _inside.depth
+        _inside.depth = outer + 1
+        try:
+            result = original(*args, **kwargs)
+        finally:
+            _inside.depth = outer
+        with contextlib.suppress(Exception):  # a missed read is less than a broken one
+            note(args, kwargs, result)
         return result
 
     observed.__prodkit_lineage__ = True  # type: ignore[attr-defined]
@@ -75,9 +91,11 @@ def _wrapper(original: Callable[..., Any], note: Note) -> Callable[..., Any]:
 def _note_place(context: str, skip: int, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
     place = args[skip] if len(args) > skip else next((kwargs[name] for name in PLACES if name in kwargs), None)
     places = list(_each(place))
-    rows, columns = shape(result if context == "input" or not args else args[0])
+    # the outermost call knows the table best
+    table = result if context == "input" or not args else args[0]
+    rows, columns = shape(table) if not _inside.depth and len(places) == 1 else (None, ())
     for one in places:
-        sight.see_place(one, context, kind, *((rows, columns) if len(places) == 1 else ()))
+        sight.see_place(one, context, kind, rows, columns)
 
 
 def _each(place: Any) -> Iterable[Any]:
