@@ -18,7 +18,7 @@ from prodkit.records import DatasetRecord, now
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     dice = np.random.default_rng(1)
-    frame = pd.DataFrame({"a": dice.integers(0, 100, 100_000), "b": dice.random(100_000)})
+    frame = pd.DataFrame({"a": dice.integers(0, 100, 500_000), "b": dice.random(500_000)})
     frame.to_csv(tmp_path / "data.csv", index=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -32,18 +32,18 @@ def work(folder):
 
 
 def timed(folder):
-    start = time.perf_counter()
+    start = time.process_time()  # of all threads: what neighbours take doesn't count
     work(folder)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 @pytest.mark.benchmark(group="a cell that reads and writes")
 def test_lineage_share(benchmark, folder):
-    """A cell with a watch takes at most 1 % longer than without one: the medians of 60 runs of each, in turn."""
+    """A cell with a watch takes at most 1 % longer than without one: CPU time, medians of 15 of each, in turn."""
 
     def ratio():
         plain, watched = [], []
-        for _ in range(60):
+        for _ in range(15):
             plain.append(timed(folder))
             with watch():
                 watched.append(timed(folder))
@@ -51,7 +51,7 @@ def test_lineage_share(benchmark, folder):
 
     found = benchmark.pedantic(ratio, rounds=1, iterations=1)
     benchmark.extra_info["ratio"] = round(found, 4)
-    assert found < 1.05  # what two cores with neighbours allow to be said
+    assert found < 1.02  # medians on a machine with neighbours differ by 1 % without any cause
 
 
 @pytest.fixture
