@@ -32,8 +32,7 @@ _THREADS_FROM = 50_000  # rows; below, a thread costs more than it saves
 _BLOCK = 1 << 18  # rows made canonical at a time, which bounds the memory
 _SHORT = 32  # MLflow keeps at most 36 characters of a dataset's digest
 _UTC = ("UTC", "Etc/UTC", "+00:00", "Z", "GMT")
-_STEPS = {"ns": (10**9, 10**6, 10**3, 1), "us": (10**6, 10**3, 1), "ms": (10**3, 1), "s": (1,)}
-_UNITS = {"ns": ("s", "ms", "us", "ns"), "us": ("s", "ms", "us"), "ms": ("s", "ms"), "s": ("s",)}
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # in a second, coarse to fine
 Columns = list[tuple[str, Any]]
 
 
@@ -101,9 +100,6 @@ def _of_columns(columns: Columns) -> str:
         label = name.encode("utf-8", "surrogatepass")
         total.update(len(label).to_bytes(8, "little") + label + digest)
     return total.hexdigest()
-
-
-# -- from a frame to columns -------------------------------------------------------------------------------------------
 
 
 def _columns(frame: Any) -> Columns:
@@ -191,10 +187,8 @@ def _spell(value: Any, name: str) -> str | None:
         return None
     if isinstance(value, np.generic):
         return _spell(value.item(), name)
-    if isinstance(value, bool | int | float | str | bytes | Decimal | complex | timedelta):
+    if isinstance(value, bool | int | float | str | bytes | Decimal | complex | timedelta | datetime | date | time):
         return f"{kind.__name__}:{value!r}"
-    if isinstance(value, datetime | date | time):
-        return f"{kind.__name__}:{value.isoformat()}"
     if isinstance(value, dict):
         inner = sorted(f"{_spell(key, name)}={_spell(item, name)}" for key, item in value.items())
         return f"dict:{inner!r}"
@@ -210,15 +204,11 @@ def _spell(value: Any, name: str) -> str | None:
     )
 
 
-# -- from a column to its digest ---------------------------------------------------------------------------------------
-
-
 def _digest(array: Any) -> bytes:
     """The digest of a column: its type, its null mask and its valid values."""
     streams = _Streams()
     array = array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
-    kind = _feed(streams, array, "")
-    return hashlib.sha256(b"".join((kind.encode(), b"\0", streams.digest()))).digest()
+    return hashlib.sha256(_feed(streams, array, "").encode() + b"\0" + streams.digest()).digest()
 
 
 class _Streams:
@@ -233,10 +223,8 @@ class _Streams:
         self.hashes[stream].update(data)
 
     def digest(self) -> bytes:
-        total = hashlib.sha256()
-        for stream in sorted(self.hashes):
-            total.update(stream.encode() + b"\0" + self.hashes[stream].digest())
-        return total.digest()
+        parts = (stream.encode() + b"\0" + self.hashes[stream].digest() for stream in sorted(self.hashes))
+        return hashlib.sha256(b"".join(parts)).digest()
 
 
 def _feed(streams: _Streams, array: Any, path: str) -> str:
@@ -346,17 +334,19 @@ def _feed_ticks(streams: _Streams, array: Any, path: str) -> str:
             streams.add(f"{path}=", block.buffers()[1].slice(block.offset * width, len(block) * width))
         return "date" if pa.types.is_date(kind) else str(kind)
     parts = [np.asarray(block.view(pa.int32() if kind.bit_width == 32 else pa.int64())) for block in _blocks(array)]  # noqa: PLR2004
-    step, unit = next(
-        (step, unit)
-        for step, unit in zip(_STEPS[kind.unit], _UNITS[kind.unit], strict=True)
-        if step == 1 or not any((part[:64] % step).any() or (part % step).any() for part in parts)
-    )
+    steps = [(_TICKS[kind.unit] // ticks, unit) for unit, ticks in _TICKS.items() if ticks <= _TICKS[kind.unit]]
+    step, unit = next(found for found in steps if all(_divides(found[0], part) for part in parts))
     for part in parts:
         streams.add(f"{path}=", (part // step).astype("<i8") if step > 1 else part.astype("<i8", copy=False))
     streams.add(f"{path}unit", unit.encode())
     name = "timestamp" if pa.types.is_timestamp(kind) else "duration" if pa.types.is_duration(kind) else "time"
     zone = kind.tz if pa.types.is_timestamp(kind) else None
     return f"{name}[{'UTC' if zone in _UTC else zone}]" if zone else name
+
+
+def _divides(step: int, ticks: Any) -> bool:
+    """Asked of the first ticks first, which mostly settles it."""
+    return step == 1 or not ((ticks[:64] % step).any() or (ticks % step).any())
 
 
 def _feed_struct(streams: _Streams, array: Any, path: str) -> str:
@@ -382,9 +372,8 @@ def _as_list(kind: Any) -> Any:
 
 
 def _is_list(kind: Any) -> bool:
-    types = pa.types
-    views = types.is_list_view(kind) or types.is_large_list_view(kind)
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or views)
+    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(test(kind) for test in tests) or bool(pa.types.is_large_list_view(kind))
 
 
 def _kind_name(kind: Any) -> str:

@@ -186,20 +186,14 @@ COLUMNS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    data=st.data(),
-    rows=st.integers(1, 40),
-    names=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=4, unique=True),
-)
-def test_data_keeps_its_own_draft(data: st.DataObject, rows: int, names: list[str]) -> None:
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(st.fixed_dictionaries(COLUMNS), min_size=1, max_size=25))
+def test_data_keeps_its_own_draft(rows: list[dict[str, object]]) -> None:
     """Whatever the data is, it can be drafted, and keeps its draft but for cells of another type than the others."""
-    cells = {name: data.draw(st.lists(COLUMNS[name], min_size=rows, max_size=rows)) for name in names}
-    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
+    frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in COLUMNS})
     result = validate(frame, infer(frame), "warn")
-    assert [
-        finding.rule for finding in result.findings if finding.severity == "error" and finding.rule != "mixed.type"
-    ] == []
+    broken = [finding.rule for finding in result.findings if finding.severity == "error"]
+    assert [rule for rule in broken if rule != "mixed.type"] == []
 
 
 def test_dirty_data_drafts_warnings() -> None:
