@@ -36,7 +36,8 @@ FOREIGN = (
 def pytest_configure() -> None:
     """Nothing of the developer's own set-up reaches the tests, and nothing of the tests leaves the machine."""
     os.environ.update(QUIET)
-    for name in [*FOREIGN, *(name for name in os.environ if name.startswith("PRODKIT_"))]:
+    ours = [name for name in os.environ if name.startswith("PRODKIT_") and name != "PRODKIT_SHOTS"]
+    for name in [*FOREIGN, *ours]:
         os.environ.pop(name, None)
 
 

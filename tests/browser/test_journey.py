@@ -41,7 +41,7 @@ def test_notebook_in_jupyterlab_then_run_in_mlflow(
     card = page.locator(".prodkit-card", has_text="classify")
     card.wait_for(timeout=120_000)
     page.locator(".prodkit-card", has_text="draft").wait_for(timeout=60_000)
-    page.get_by_text("strict.unchecked").first.wait_for(timeout=60_000)
+    page.get_by_text("capture.unchecked-data").first.wait_for(timeout=60_000)
     assert "120 calls" in card.inner_text()
     details = card.locator("summary").first
     details.scroll_into_view_if_needed()
