@@ -92,7 +92,7 @@ def test_a_cell_timeout_interrupts_even_the_deaf(make_notebook: Callable[..., Pa
             except KeyboardInterrupt:
                 print("I go on", flush=True)
     """
-    saved, end, raised = execute(make_notebook("x = 1", deaf, "y = 2"), execution_timeout=1, grace=0.5)
+    saved, end, raised = execute(make_notebook("x = 1", deaf, "y = 2"), execution_timeout=2, grace=1.5)
     assert isinstance(raised, TransientError)
     assert raised.code == "jobs.cell-timeout"
     assert statuses(saved) == ["completed", "failed", "pending"]
@@ -105,7 +105,11 @@ def test_a_cell_timeout_interrupts_even_the_deaf(make_notebook: Callable[..., Pa
 
 def test_the_deadline_is_for_the_whole_notebook(make_notebook: Callable[..., Path]) -> None:
     """A job that passes its deadline ends in the cell that runs then, with that cell's outputs kept."""
-    saved, end, raised = execute(make_notebook("x = 1", SLEEPS, "y = 2"), job_timeout=3)
+    path = make_notebook("x = 1", SLEEPS, "y = 2")
+    for allowed in (2.5, 10, 40):  # on a busy machine the kernel alone may take longer than the first
+        saved, end, raised = execute(path, job_timeout=allowed)
+        if statuses(saved)[0] == "completed":
+            break
     assert isinstance(raised, TransientError)
     assert raised.code == "jobs.deadline"
     assert statuses(saved) == ["completed", "failed", "pending"]
@@ -236,3 +240,19 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_save(
     code, said, saved = ended["full"]
     assert (code, said) == (75, "jobs.cannot-save\n")
     assert statuses(saved)[0] in {"pending", "completed", "running"}
+
+
+def test_whoever_is_imported_first() -> None:
+    """Papermill loads the engine while it is imported itself: either order works, and the engine alone stays light."""
+    first = "import prodkit.jobs.engine, sys; assert 'papermill' not in sys.modules; import papermill.engines as e"
+    second = "import papermill.engines as e"
+    check = "assert e.papermill_engines.get_engine('prodkit').__name__ == 'ProdkitEngine'"
+    for order in (first, second):
+        subprocess.run([sys.executable, "-c", f"{order}; {check}"], check=True)
+
+
+async def test_inside_a_running_loop(make_notebook: Callable[..., Path]) -> None:
+    """A notebook that runs jobs has an event loop of its own already; the engine works there too."""
+    saved, _, raised = execute(make_notebook("await __import__('asyncio').sleep(0)\nprint('ran')"))
+    assert raised is None
+    assert text(saved, 0) == "ran\n"
