@@ -8,14 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger import events
-from prodkit.ledger.mlflow_adapter import (
-    Mlflow,
-    OutgoingRun,
-    OutgoingTrace,
-    RejectedError,
-    UncertainError,
-    UnreachableError,
-)
+from prodkit.ledger.mlflow_adapter import Mlflow, OutgoingRun, OutgoingTrace
+from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError
 from prodkit.ledger.shipments import Rejection, Shipments
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ _IDENTITY = ("user.id", "mlflow.trace.user", "mlflow.user")
 _REQUEST_ID = "mlflow.traceRequestId"
 _TRACE_ID = re.compile(r'"?tr-[0-9a-f]{32}"?')
 _MAX_DEPTH = 200
-_SHORT, _MOST_KNOWN = 200, 4096
+_SHORT, _MOST_KNOWN, _MOST_SEEN = 200, 4096, 48
 
 
 class Cleaner(Protocol):
@@ -50,11 +50,22 @@ class Cleaning:
         self._redactor = redactor
         self._pseudonym = pseudonym
         self._known = {} if known is None else known
+        self._seen: deque[tuple[Any, Any]] = deque(maxlen=_MOST_SEEN)
         self.counts: Counter[str] = Counter()
 
     def value(self, value: Any) -> Any:
         """A JSON-able, cleaned copy of any value."""
-        return self._clean(plain(value))
+        copy = plain(value)
+        if isinstance(copy, dict | list | str):
+            for raw, cleaned in self._seen:  # a call's prompt stands in its span too: clean (and count) it once
+                if raw == copy:
+                    return cleaned
+        return self._clean(copy)
+
+    def _see(self, raw: Any, cleaned: Any) -> None:
+        self._seen.append((raw, cleaned))
+        if isinstance(raw, dict) and isinstance(cleaned, dict):
+            self._seen.extend((raw[key], cleaned[key]) for key in raw if key in cleaned and isinstance(raw[key], list))
 
     def _clean(self, value: Any) -> Any:
         try:
@@ -121,9 +132,10 @@ class Cleaning:
 
     def trace(self, trace: TraceRecord) -> TraceRecord:
         """A cleaned trace with its calls."""
+        spans = tuple(self.span(span) for span in trace.spans)  # first: the calls' content is among theirs
         return dataclasses.replace(
             trace,
-            spans=tuple(self.span(span) for span in trace.spans),
+            spans=spans,
             calls=tuple(self.call(call) for call in trace.calls),
             tags=self._labels(trace.tags),
             metadata=self._labels(trace.metadata),
@@ -172,15 +184,21 @@ class Cleaning:
             return self.value(value)
         if value in self._known:
             return value
+        for raw, cleaned in self._seen:
+            if raw == value:
+                return cleaned
         is_json, opened = _opened(value)
         if not is_json:
             return self.text(value)
         if not value.isascii() or "\\u" in value:  # only then can it hold what `plain` would mend
             opened = plain(opened)
         cleaned = self._clean(opened)
+        if len(value) > _SHORT:
+            self._see(opened, cleaned)
         text = json.dumps(cleaned)
         if text == value:
             self._remember(value)
+        self._seen.append((value, text))
         return text
 
     def _event(self, event: Mapping[str, Any]) -> dict[str, Any]:

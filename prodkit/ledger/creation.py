@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.locks import locked
-from prodkit.ledger.mlflow_adapter import KEY_TAG, Mlflow, OutgoingRun, UnreachableError
+from prodkit.ledger.mlflow_adapter import KEY_TAG, Mlflow, OutgoingRun
+from prodkit.ledger.mlflow_errors import UnreachableError
 from prodkit.ledger.shipments import Shipments, ShippedRun
 
 if TYPE_CHECKING:

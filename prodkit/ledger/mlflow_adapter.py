@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 
 from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
+from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
 from prodkit.ledger.reach import public_uri
 
 if TYPE_CHECKING:
@@ -33,21 +33,8 @@ CHECKPOINT = "prodkit/checkpoint.json"
 _LINKS_PER_CALL = 100
 _PARAM, _TAG, _TRACE_TAG, _NAME = 6000, 8000, 4096, 250
 _BAD_KEY = re.compile(r"[^\w\-./ :]")
-_FINAL = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "INVALID_STATE", "NOT_FOUND"}
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 _TRACE_TAG_PREFIX = "mlflow.traceTag."
-
-
-class UnreachableError(Exception):
-    """MLflow doesn't answer or can't write now; the same call may succeed later."""
-
-
-class UncertainError(Exception):
-    """MLflow failed inside; whether the record or the server is at fault isn't known."""
-
-
-class RejectedError(Exception):
-    """MLflow will never take this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +87,7 @@ class Mlflow:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         # its "creating tables" lines would land in the user's cell
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-        with _told():
+        with told():
             if not self.uri.startswith("sqlite"):
                 return self._find_or_create()
             # a fresh SQLite crashes when several processes migrate it at once
@@ -149,7 +136,7 @@ class Mlflow:
 
     def create_run(self, name: str, tags: Mapping[str, str], *, started_ms: int) -> str:
         """Create a run; returns its id."""
-        with _told():
+        with told():
             run = self._client().create_run(
                 self.experiment_id, start_time=started_ms, tags=run_tags(tags), run_name=name[:_NAME] or None
             )
@@ -157,7 +144,7 @@ class Mlflow:
 
     def find_run(self, key: str) -> str:
         """The id of the run that carries our key, empty when there is none."""
-        with _told():
+        with told():
             escaped = key.replace("'", "")
             found = self._client().search_runs(
                 [self.experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{escaped}'", max_results=1
@@ -172,7 +159,7 @@ class Mlflow:
         metrics = [Metric(_key(key), value, at, 0) for key, value, at in run.metrics]
         tags = [RunTag(key, value) for key, value in run_tags(run.tags).items()]
         client = self._client()
-        with _told():
+        with told():
             for begin in range(0, max(len(metrics), len(tags)), 100):
                 client.log_batch(run.run_id, metrics[begin : begin + 100], (), tags[begin : begin + 100])
             for begin in range(0, len(params), 100):  # last, because MLflow refuses a parameter that changes its value
@@ -180,7 +167,7 @@ class Mlflow:
 
     def end_run(self, run_id: str, status: str, ended_ms: int) -> None:
         """Close a run: `FINISHED`, `FAILED` or `KILLED`."""
-        with _told():
+        with told():
             self._client().set_terminated(run_id, status, ended_ms)
 
     def log_traces(self, traces: Sequence[OutgoingTrace]) -> None:
@@ -188,7 +175,7 @@ class Mlflow:
         from mlflow.entities import Span
 
         traces = [_within_limits(trace) for trace in traces]
-        with _told():
+        with told():
             store = self._tracing().store
             written = insert_traces(store, self.experiment_id, traces)
             rest = [trace for trace in traces if trace.trace_id not in written]
@@ -214,7 +201,7 @@ class Mlflow:
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Remove traces, after an erasure."""
-        with _told():
+        with told():
             for begin in range(0, len(trace_ids), _LINKS_PER_CALL):
                 self._client().delete_traces(
                     self.experiment_id, trace_ids=list(trace_ids[begin : begin + _LINKS_PER_CALL])
@@ -236,12 +223,12 @@ class Mlflow:
         tags = [InputTag("mlflow.data.context", dataset.context)]
         if dataset.contract:
             tags.append(InputTag("prodkit.contract", dataset.contract[:500]))
-        with _told():
+        with told():
             self._client().log_inputs(run_id, [DatasetInput(entity, tags)])
 
     def log_artifact(self, run_id: str, file: Path, folder: str) -> None:
         """Upload a file into a folder of the run's artifacts."""
-        with _told():
+        with told():
             self._client().log_artifact(run_id, str(file), folder or None)
 
     def register_prompt(
@@ -249,7 +236,7 @@ class Mlflow:
     ) -> int:
         """The version of this prompt; a new one only when no version has this digest."""
         client = self._client()
-        with _told():
+        with told():
             known = self._prompt_version(name, digest)
             if known is not None:
                 return known
@@ -277,7 +264,7 @@ class Mlflow:
     def link_prompt(self, run_id: str, name: str, version: int) -> None:
         """Show a prompt's version at a run."""
         client = self._client()
-        with _told():
+        with told():
             linked = json.loads(client.get_run(run_id).data.tags.get("mlflow.linkedPrompts", "[]"))
             entry = {"name": name, "version": str(version)}
             if entry not in linked:
@@ -285,7 +272,7 @@ class Mlflow:
 
     def note_experiment(self, markdown: str) -> None:
         """The note above the experiment's tabs."""
-        with _told():
+        with told():
             self._client().set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown[:_TAG])
 
     def checkpoints(self, most: int = 20) -> list[tuple[str, str]]:
@@ -294,7 +281,7 @@ class Mlflow:
 
         client = self._client()
         found = []
-        with _told(), tempfile.TemporaryDirectory() as folder:
+        with told(), tempfile.TemporaryDirectory() as folder:
             for run in client.search_runs([self.experiment_id], max_results=most):
                 if any(item.path == CHECKPOINT for item in client.list_artifacts(run.info.run_id, "prodkit")):
                     file = client.download_artifacts(run.info.run_id, CHECKPOINT, folder)
@@ -303,7 +290,7 @@ class Mlflow:
 
     def reviews(self, trace_id: str) -> list[str]:
         """What people have said of a trace: `name: value (who)`."""
-        with _told():
+        with told():
             assessments = self._tracing().get_trace_info(trace_id).assessments
         return [
             f"{item.name}: {item.value} ({item.source.source_id})"
@@ -314,7 +301,7 @@ class Mlflow:
     def can_write(self) -> bool:
         """Whether MLflow takes any write at all: tells a bad record from a bad server."""
         try:
-            with _told():
+            with told():
                 self._client().set_experiment_tag(self.experiment_id, "prodkit.ledger", "shipping")
         except (UnreachableError, UncertainError, RejectedError):
             return False
@@ -371,46 +358,3 @@ def _with_labels(trace: OutgoingTrace) -> Iterator[dict[str, Any]]:
             if trace.metadata.get(key):
                 labels[attribute] = json.dumps(trace.metadata[key])
         yield {**span, "attributes": {**labels, **span["attributes"]}}
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn MLflow's errors into the three that shipping acts on."""
-    try:
-        yield
-    except (UnreachableError, UncertainError, RejectedError):
-        raise
-    except TimeoutError as error:
-        raise UnreachableError(str(error)) from error
-    except Exception as error:
-        raise _translate(error) from error
-
-
-def _translate(error: Exception) -> Exception:
-    from mlflow.exceptions import MlflowException
-
-    text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MlflowException):
-        if error.error_code in _FINAL:
-            return RejectedError(error.error_code)
-        if "OperationalError" in text or "Max retries exceeded" in text or "timed out" in text.lower():
-            return UnreachableError(_brief(text))
-        return UncertainError(error.error_code)
-    if isinstance(error, NotImplementedError):
-        return UnreachableError(_brief(text))
-    if type(error).__module__.split(".")[0] in {"requests", "urllib3", "sqlite3"} or "OperationalError" in text:
-        return UnreachableError(_brief(text))
-    return UncertainError(type(error).__name__)
-
-
-def _brief(text: str) -> str:
-    """Why, without statements or values: database errors quote what they were given."""
-    if "database is locked" in text:
-        return "its database is locked"
-    if "disk" in text and "full" in text:
-        return "its disk is full"
-    if "too many clients" in text:
-        return "its database has too many clients"
-    if "refused" in text:
-        return "the connection was refused"
-    return text.split(":", 1)[0]

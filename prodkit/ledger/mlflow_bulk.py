@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DIALECTS = {"sqlite", "postgresql", "mysql"}
 _METADATA_LENGTH = 250
+_COST = "mlflow.llm.cost"
 _COLUMNS = {
     "trace_info": {
         "request_id", "experiment_id", "timestamp_ms", "execution_time_ms", "status", "client_request_id",
@@ -154,15 +155,32 @@ class _Rows:
         from mlflow.entities import Span
 
         spans = [Span.from_dict(span) for span in trace.spans]
-        stored = [self._mlflow.translate_span_when_storing(span) for span in spans]
+        stored = [self._translate(span) for span in spans]
         self.rows["spans"] += [self._span(span, content) for span, content in zip(spans, stored, strict=True)]
         self.rows["trace_info"].append(self._info(trace, spans, stored))
         self._add_labels(trace)
 
+    def _translate(self, span: Any) -> dict[str, Any]:
+        """MLflow's translation, without its price look-up: who records the call prices it, and unpriced stays so.
+
+        The look-up imports and scans anew for every span, 25 ms for a model that it doesn't know.
+        """
+        attributes = span._span._attributes  # noqa: SLF001  shared with the dictionary that the span was made from
+        if attributes.get(_COST) is not None:
+            priced: dict[str, Any] = self._mlflow.translate_span_when_storing(span)
+            return priced
+        attributes[_COST] = "null"
+        try:
+            content: dict[str, Any] = self._mlflow.translate_span_when_storing(span)
+        finally:
+            del attributes[_COST]
+        content["attributes"].pop(_COST, None)
+        return content
+
     def _span(self, span: Any, content: dict[str, Any]) -> dict[str, Any]:
         mlflow = self._mlflow
         attributes = content.get("attributes", {})
-        cost = _object(attributes.get("mlflow.llm.cost"))
+        cost = _object(attributes.get(_COST))
         model, provider = (
             mlflow.bounded_model_dimension(mlflow._try_parse_json_string(attributes.get(key)))  # noqa: SLF001
             for key in ("mlflow.llm.model", "mlflow.llm.provider")
@@ -189,7 +207,7 @@ class _Rows:
         ends = [span.end_time_ns for span in spans if span.end_time_ns is not None]
         root = next((content for span, content in zip(spans, stored, strict=True) if span.parent_id is None), {})
         attributes = root.get("attributes", {})
-        usage, cost = (self._sum(spans, stored, key) for key in ("mlflow.chat.tokenUsage", "mlflow.llm.cost"))
+        usage, cost = (self._sum(spans, stored, key) for key in ("mlflow.chat.tokenUsage", _COST))
         return {
             "request_id": trace.trace_id,
             "experiment_id": self._experiment_id,
@@ -214,7 +232,7 @@ class _Rows:
             mlflow._span_aggregation_node(span.span_id, span.parent_id, content.get("attributes", {}), key)  # noqa: SLF001
             for span, content in zip(spans, stored, strict=True)
         ]
-        if key == "mlflow.llm.cost":
+        if key == _COST:
             return mlflow.aggregate_cost_from_span_nodes(nodes) or {}
         return mlflow.aggregate_usage_from_span_nodes(nodes) or {}
 

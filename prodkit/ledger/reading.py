@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from prodkit.ledger.shipments import Cursor
 
-CHUNK_LINES = 400
+CHUNK_LINES = 1000
 CHUNK_BYTES = 8 << 20
 
 

@@ -16,7 +16,7 @@ from prodkit.ledger import events
 from prodkit.ledger.cargo import Cargo
 from prodkit.ledger.creation import Creation
 from prodkit.ledger.locks import try_lock
-from prodkit.ledger.mlflow_adapter import RejectedError, UnreachableError
+from prodkit.ledger.mlflow_errors import RejectedError, UnreachableError
 from prodkit.ledger.reach import probe
 from prodkit.ledger.reading import Step, count_pending, read_chunk
 from prodkit.ledger.segments import by_stream

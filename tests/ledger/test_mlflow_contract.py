@@ -118,3 +118,16 @@ def test_a_trace_that_is_there_already_is_not_written_twice(mlflow, client, make
 
     assert len(client.search_traces(locations=["1"])) == 2
     assert shown(client, old.trace_id) == before
+
+
+def test_an_unpriced_call_stays_unpriced(mlflow, client, make_trace):
+    """A span without a cost of ours is stored without one, and is handed back as it came."""
+    trace = make_trace()
+    del trace.spans[1]["attributes"]["mlflow.llm.cost"]
+    before = [dict(span["attributes"]) for span in trace.spans]
+    mlflow.log_traces([outgoing(trace)])
+
+    assert [span["attributes"] for span in trace.spans] == before
+    stored = client.get_trace(trace.trace_id)
+    assert stored.data.spans[1].llm_cost is None
+    assert "mlflow.trace.cost" not in stored.info.trace_metadata
