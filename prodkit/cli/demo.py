@@ -102,7 +102,7 @@ class Story:
         self._head("Each captured cell is a run in MLflow, each call a trace")
         table = _table("cell", "status", "calls", "tokens in / out", "cost", "p95", "rows checked / set aside")
         for run in runs:
-            rows = _pair(run, "rows_checked", "rows_quarantined")
+            rows = _pair(run, "rows_checked", "rows_failed")
             tokens = _pair(run, "input_tokens", "output_tokens")
             table.add_row(
                 run.name, _status(run), _count(run, "llm_calls"), tokens, _cost(run), _milliseconds(run), rows
@@ -119,7 +119,7 @@ class Story:
         for rule, count in sorted(rules.items(), key=lambda item: -item[1]):
             table.add_row(rule, str(count))
         self.console.print(table)
-        aside = sum(int(run.metrics.get("rows_quarantined", 0)) for run in runs)
+        aside = sum(int(run.metrics.get("rows_failed", 0)) for run in runs)
         place = _relative(self.project.state / "quarantine", self.project.root)
         self.console.print(f"   {aside} bad rows were set aside with their reasons: [dim]{place}[/]")
         refused = [run.name for run in runs if run.tags.get("prodkit.status") == "refused"]
@@ -161,7 +161,14 @@ class Story:
 
         with self.console.status("running in fresh kernels"):
             result = run_job(self.project.path(JOB), {"batch": BATCH}, project=self.project, on_attempt=after)
-        self.console.print(f"   exit code {result.exit_code}; executed notebook: [dim]{result.output}[/]")
+        where = _relative(result.output, self.project.root) if result.output else "none was written"
+        self.console.print(f"   exit code {result.exit_code}; executed notebook: [dim]{where}[/]")
+        if result.run_id and not result.problem:
+            from prodkit.review import publish
+
+            with self.console.status("writing the reviewer's page"):
+                open_questions = len(publish(self.project, result.run_id).findings)
+            self.console.print(f"   review.html is in MLflow beside the run, with {open_questions} open findings")
         return result
 
     def conclude(self, result: JobResult, seconds: float) -> None:
@@ -219,6 +226,7 @@ def _execute(source: Path, target: Path, tell: Any) -> int:
         notebook,
         timeout=CELL_SECONDS,
         kernel_name="python3",
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # its advice about transports isn't part of the story
         resources={"metadata": {"path": str(source.parent)}},
         on_cell_execute=on_cell,
     )
@@ -264,7 +272,7 @@ def _pair(run: RunView, left: str, right: str) -> str:
 
 
 def _cost(run: RunView) -> str:
-    if "cost_usd" not in run.metrics:
+    if not run.metrics.get("llm_calls"):
         return "-"
     unpriced = int(run.metrics.get("llm_calls_unpriced", 0))
     return f"${run.metrics['cost_usd']:.5f}" + (f" + {unpriced} unpriced" if unpriced else "")
