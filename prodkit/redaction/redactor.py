@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _FINDERS: tuple[Callable[[Text], Any], ...] = (*secrets.FINDERS, *personal.FINDERS)
 _MEDIA = re.compile(r"data:(?:image|audio|video)/[\w.+\-]{1,64};base64,([A-Za-z0-9+/=]{64,}+)")
+_SHORT, _REMEMBERED = 80, 4096  # characters, texts
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")  # a hash without digits is never taken for a number
 
 
@@ -51,6 +52,7 @@ class Redactor:
         self._actions: dict[str, Action] = check_policy(policy, key)
         self._key = key or b""
         self._finders = (*_FINDERS, *finders)
+        self._harmless: dict[str, None] = {}  # most strings of a call are its protocol's: roles, names, models
 
     def clean(self, value: object) -> Cleaned:
         """A JSON-able copy of `value` without what the policy doesn't let through.
@@ -83,10 +85,15 @@ class Redactor:
         return "".join([*parts, self._clean_plain(text[position:], counts)])
 
     def _clean_plain(self, text: str, counts: Counter[str]) -> str:
-        if text:
-            spans = self._spans(text)
-            if spans:
-                return self._cut(text, spans, counts)
+        if not text or text in self._harmless:
+            return text
+        spans = self._spans(text)
+        if spans:
+            return self._cut(text, spans, counts)
+        if len(text) <= _SHORT:
+            if len(self._harmless) >= _REMEMBERED:
+                self._harmless.clear()
+            self._harmless[text] = None
         return text
 
     def _cut(self, text: str, spans: list[Span], counts: Counter[str]) -> str:
