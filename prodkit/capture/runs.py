@@ -129,6 +129,8 @@ class OpenRun:
         for call in trace.calls:
             self.tally.add(call)
             self.recogniser.add(call, self)
+            if self.parent is not None and self.parent.options.kind == "session":
+                self.parent.tally.add(call)  # the notebook's figures are those of its cells together
         if self.closed and trace.calls:
             self.ledger.log_metrics(self.handle, self.tally.metrics())
 
