@@ -34,7 +34,9 @@ def _relative() -> bool:
 
 
 def _destination(project: Project) -> str:
-    experiment = os.environ.get("MLFLOW_EXPERIMENT_ID", "")
+    # an id means something only together with the address that it belongs to: `mlflow.set_experiment` sets it alone,
+    # for whatever store the user's own code talks to
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_ID", "") if os.environ.get("MLFLOW_TRACKING_URI") else ""
     return f"{public_uri(tracking_uri(project))}{_SEPARATOR}{'#' + experiment if experiment else project.experiment}"
 
 

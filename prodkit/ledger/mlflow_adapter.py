@@ -78,9 +78,16 @@ class Mlflow:
 
     @property
     def experiment_id(self) -> str:
-        """The experiment's id; creates database and experiment when they aren't there."""
+        """The experiment's id; creates database and experiment when they aren't there.
+
+        Raises:
+            UnreachableError: also when the experiment was deleted or its id is unknown: that is no record's fault.
+        """
         if not self._id:
-            self._id = self._prepare()
+            try:
+                self._id = self._prepare()
+            except RejectedError as error:
+                raise UnreachableError(f"the experiment `{self._experiment}` can't be used: {error}") from error
         return self._id
 
     def _prepare(self) -> str:
@@ -109,7 +116,7 @@ class Mlflow:
                     raise
             found = client.get_experiment_by_name(self._experiment)  # another process was first
         if found is None or found.lifecycle_stage != "active":
-            raise RejectedError(f"the experiment `{self._experiment}` was deleted; restore it or rename the service")
+            raise RejectedError("it was deleted; restore it or rename the service")
         return str(found.experiment_id)
 
     def _artifacts(self) -> str | None:

@@ -185,3 +185,26 @@ def test_pointing_mlflow_elsewhere_in_between_sends_each_record_where_it_belongs
 
     assert len(traces_of(client)) == 1
     assert len(traces_of(MlflowClient(f"sqlite:///{other}"), second.run_id)) == 1
+
+
+def test_an_experiment_that_is_not_there_holds_records_back_and_rejects_none(
+    project, open_ledger, make_spec, make_trace, monkeypatch
+):
+    """With a wrong MLFLOW_EXPERIMENT_ID everything waits with one sentence that says so; nothing is given up."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", project.tracking_uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")
+    ledger = open_ledger(project)
+    run = ledger.start_run(make_spec())
+    ledger.log_trace(make_trace(run.key))
+    report = ledger.flush()
+    assert report.pending == 4
+    assert "`#4711`" in report.reason
+    assert "`#4711`" in ledger.problem
+    assert ledger._shipments.rejections() == []
+
+
+def test_the_users_own_experiment_is_left_to_the_user(project, ledger, client, make_spec, monkeypatch):
+    """An experiment id that the user's own `mlflow.set_experiment` left in the environment doesn't move our runs."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")
+    run = ledger.start_run(make_spec())
+    assert client.get_experiment(run.experiment_id).name == "demo"
