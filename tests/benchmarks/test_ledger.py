@@ -128,6 +128,8 @@ def mlflow_logs(
     yield log
     mlflow.set_tracking_uri(before)
     mlflow.tracing.reset()
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"):  # MLflow's setters leave them in the environment
+        os.environ.pop(name, None)
 
 
 @pytest.mark.benchmark(group="ledger")
