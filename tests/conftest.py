@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from prodkit.manifest import Project
 
@@ -24,6 +24,7 @@ QUIET = {
     "MLFLOW_MODEL_CATALOG_URI": "",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+KEPT = ("PRODKIT_SHOTS", "PRODKIT_SHIPPER")
 FOREIGN = (
     "MLFLOW_TRACKING_URI",
     "MLFLOW_EXPERIMENT_ID",
@@ -36,9 +37,38 @@ FOREIGN = (
 def pytest_configure() -> None:
     """Nothing of the developer's own set-up reaches the tests, and nothing of the tests leaves the machine."""
     os.environ.update(QUIET)
-    ours = [name for name in os.environ if name.startswith("PRODKIT_") and name != "PRODKIT_SHOTS"]
+    os.environ["PRODKIT_SHIPPER"] = "inline"  # no helper process for each of hundreds of projects
+    ours = [name for name in os.environ if name.startswith("PRODKIT_") and name not in KEPT]
     for name in [*FOREIGN, *ours]:
         os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """A test's runs, sessions, switches and variables end with it: rooms share a process here, as notebooks don't."""
+    before = dict(os.environ)
+    yield
+    if "prodkit.capture.opening" in sys.modules:
+        from prodkit.capture import close_run
+        from prodkit.capture.autolog import switch_off
+        from prodkit.capture.context import open_runs
+
+        for run in reversed(open_runs()):
+            close_run(run)
+        switch_off()
+    if "prodkit.ledger.ledger" in sys.modules:
+        from prodkit.ledger import Ledger
+
+        for ledger in Ledger._opened.values():
+            ledger.close()
+        Ledger._opened.clear()
+    if "mlflow.tracking" in sys.modules:
+        from mlflow.tracking._tracking_service import utils
+
+        utils._tracking_uri = None
+    if dict(os.environ) != before:  # MLflow's setters write variables of their own
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

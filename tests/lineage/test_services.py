@@ -10,9 +10,11 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import aiohttp
 import fsspec
@@ -167,7 +169,7 @@ def test_simulated_provider(project, site, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """The address of a PostgreSQL server with one table."""
     if not shutil.which("initdb") or not shutil.which("postgres"):
         pytest.skip("PostgreSQL isn't installed")
@@ -175,15 +177,13 @@ def postgres(tmp_path_factory):
         not shutil.which("runuser") or subprocess.run(["id", "postgres"], check=False).returncode
     ):
         pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres")
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp(prefix="prodkit-pg-"))  # not in pytest's folders, which other users may not enter
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     if prefix:
         shutil.chown(folder, "postgres")
-        for parent in folder.parents[:2]:
-            parent.chmod(0o711)
     subprocess.run(
         [*prefix, "initdb", "-D", folder / "db", "-A", "trust", "-U", "ana"], check=True, capture_output=True
     )
@@ -199,6 +199,8 @@ def postgres(tmp_path_factory):
             yield port
         finally:
             server.terminate()
+            server.wait(10)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_psycopg(project, postgres):
