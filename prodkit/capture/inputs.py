@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from prodkit.contracts import validate
+from prodkit.contracts import Contract, validate
 from prodkit.errors import DataError, ParameterError, nearest
 from prodkit.fingerprint import fingerprint, short
 from prodkit.records import DatasetRecord
@@ -35,6 +35,7 @@ class CheckedInput:
     record: DatasetRecord
     validation: Validation | None  # None when no contract is mapped to it
     quarantine: Path | None = None
+    contract: Contract | None = None
 
 
 def is_frame(value: Any) -> bool:
@@ -87,14 +88,15 @@ def check(name: str, frame: Any, options: RunOptions, project: Project, run_key:
     source, spec = source_of(name, frame, project)
     if spec is None or not spec.contract:
         return CheckedInput(name, frame, describe(name, frame, source, spec), None)
-    validation = validate(frame, project.path(spec.contract), mode=options.mode)
+    contract = Contract.load(project.path(spec.contract))
+    validation = validate(frame, contract, mode=options.mode)
     valid = validation.valid
     place = None
     if options.mode == "quarantine" and validation.failed:
         place = validation.save_quarantined(project.state / "quarantine" / run_key / name)
     record = describe(name, valid, source, spec, validation)
     remember(valid, record.fingerprint)
-    return CheckedInput(name, valid, record, validation, place)
+    return CheckedInput(name, valid, record, validation, place, contract)
 
 
 def source_of(name: str, frame: Any, project: Project) -> tuple[str, DataSourceSpec | None]:
@@ -183,8 +185,9 @@ def _rows(frame: Any) -> int | None:
 
 
 def _columns(frame: Any) -> tuple[tuple[str, str], ...]:
-    if hasattr(frame, "schema"):
-        schema = frame.collect_schema() if hasattr(frame, "collect_schema") else frame.schema
+    lazy = hasattr(frame, "collect_schema")  # asked first: a LazyFrame's `schema` warns
+    if lazy or hasattr(frame, "schema"):
+        schema = frame.collect_schema() if lazy else frame.schema
         names = schema.names() if callable(getattr(schema, "names", None)) else schema.names
         types = schema.dtypes() if hasattr(schema, "dtypes") else schema.types
         return tuple((str(name), str(kind)) for name, kind in zip(names, types, strict=True))

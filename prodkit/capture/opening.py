@@ -8,7 +8,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from prodkit.capture import autolog, calls, code, guard, inputs
+from prodkit.capture import autolog, calls, code, guard, inputs, profiles, provenance
 from prodkit.capture.context import current_run, enter, leave, open_runs
 from prodkit.capture.host import CaptureHost
 from prodkit.capture.options import RunOptions
@@ -72,6 +72,7 @@ def close_run(run: OpenRun, error: BaseException | None = None) -> RunSummary:
         leave(run)
         run.status = _status(error)
     _log_outputs(run)
+    provenance.log_events(run)
     _log_end(run, error)
     if not open_runs():
         autolog.switch_off()
@@ -151,6 +152,7 @@ def _check_inputs(run: OpenRun) -> None:
         run.checked = tuple(checked)
         run.inputs[name] = one.frame
         _log_check(run, one)
+        profiles.follow(run, one)
         if options.namespace is not None and options.namespace.get(name) is frame:
             options.namespace[name] = one.frame
     run.datasets = tuple(one.record for one in checked)
@@ -211,28 +213,13 @@ def _log_outputs(run: OpenRun) -> None:
             found[name] = run.options.namespace[name]  # type: ignore[index]  # in a namespace that is there
         elif name not in found:
             run.note(f"The output `{name}` wasn't made.")
-    _log_seen(run)
+    provenance.log_seen(run)
     for name, frame in found.items():
         if not inputs.is_frame(frame):
             run.note(f"The output `{name}` is a {type(frame).__name__}, not a dataframe; it isn't recorded.")
             continue
         source, spec = inputs.source_of(name, frame, run.project)
         record = inputs.describe(name, frame, source, spec, context="output")
-        run.datasets = (*run.datasets, record)
-        run.ledger.log_dataset(run.handle, record)
-
-
-def _log_seen(run: OpenRun) -> None:
-    """What the code was seen to read and write, beside the inputs that it declared."""
-    try:
-        seen = [*run.sight.reads, *run.sight.writes]
-    except Exception as error:  # what was seen is a help; it must not take a run's figures away
-        run.note(f"What the run read and wrote couldn't be told: {type(error).__name__}.", error=error)
-        return
-    declared = {one.attributes.get("data_source_name", one.name) for one in run.datasets}
-    for record in seen:
-        if record.context == "input" and record.name in declared:
-            continue
         run.datasets = (*run.datasets, record)
         run.ledger.log_dataset(run.handle, record)
 

@@ -6,8 +6,8 @@ kept and shown where the data itself can't.
 
 from __future__ import annotations
 
-from prodkit.profile.columns import ColumnProfile, Profile, profile
+from prodkit.profile.columns import ColumnProfile, Profile, as_arrow, profile
 from prodkit.profile.drift import Drift, Shift, drift
 from prodkit.profile.history import History
 
-__all__ = ["ColumnProfile", "Drift", "History", "Profile", "Shift", "drift", "profile"]
+__all__ = ["ColumnProfile", "Drift", "History", "Profile", "Shift", "as_arrow", "drift", "profile"]

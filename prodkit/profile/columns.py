@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,25 +75,38 @@ def profile(
     *,
     personal: Collection[str] = (),
     like: Profile | None = None,
-    clean: Callable[[str], str] | None = None,
+    clean: Callable[[str], str] | Mapping[str, Callable[[str], str]] | None = None,
 ) -> Profile:
     """The profile of a table.
 
     Args:
-        frame: a pandas or polars DataFrame, a polars LazyFrame (it is collected), or a pyarrow Table.
+        frame: a pandas or polars DataFrame, a polars LazyFrame (it is collected), or a pyarrow Table or RecordBatch.
         personal: columns of which nothing but counts may be kept.
         like: an earlier profile whose edges and categories are used again, so that both can be compared.
-        clean: what is done to names of categories before they are kept, e.g. `redact`.
+        clean: what is done to names of categories before they are kept, e.g. `redact`; or that for each column by name,
+            where names of the others are kept as they are.
 
     Raises:
         DataError: `profile.no-frame`.
     """
     columns = _columns(frame)
     rows = len(columns[0][1]) if columns else 0
+    cleaner = clean.get if isinstance(clean, Mapping) else lambda _: clean
     found = (
-        _column(name, array, name in personal, like.column(name) if like else None, clean) for name, array in columns
+        _column(name, array, name in personal, like.column(name) if like else None, cleaner(name))
+        for name, array in columns
     )
     return Profile(rows, tuple(found))
+
+
+def as_arrow(frame: Any) -> pa.Table:
+    """A table as Arrow, for who profiles it more than once; columns of mixed values keep their nulls alone.
+
+    Raises:
+        DataError: `profile.no-frame`.
+    """
+    columns = _columns(frame)
+    return pa.Table.from_arrays([array for _, array in columns], names=[name for name, _ in columns])
 
 
 def _columns(frame: Any) -> list[tuple[str, pa.ChunkedArray]]:
@@ -101,6 +115,8 @@ def _columns(frame: Any) -> list[tuple[str, pa.ChunkedArray]]:
         frame = (frame.collect() if kind == "LazyFrame" else frame).to_arrow()
     elif library == "pandas" and kind == "DataFrame":
         return [(str(name), _from_pandas(frame.iloc[:, number])) for number, name in enumerate(frame.columns)]
+    elif isinstance(frame, pa.RecordBatch):
+        frame = pa.Table.from_batches([frame])
     elif not isinstance(frame, pa.Table):
         raise DataError(
             "profile.no-frame",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PRODUCER = "urn:prodkit"
 _SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACETS = "https://openlineage.io/spec/facets"
+_MEMORY = "memory:"
 _EVENTS = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 
 
@@ -60,7 +61,7 @@ def _dataset(record: DatasetRecord, own_facets: str) -> dict[str, Any]:
         "dataSource": _facet(
             "1-0-1/DatasourceDatasetFacet",
             name=namespace,
-            uri=record.source if "://" in record.source else f"file://{record.source}",
+            uri=_uri(record.source),
         ),
         "version": _facet("1-0-1/DatasetVersionDatasetFacet", datasetVersion=record.fingerprint or record.digest),
     }
@@ -81,8 +82,14 @@ def _statistics(record: DatasetRecord, own_facets: str) -> dict[str, Any]:
     return {"inputStatistics": _facet("1-0-0/InputStatisticsInputDatasetFacet", rowCount=record.rows)}
 
 
+def _uri(source: str) -> str:
+    return source if "://" in source or source.startswith(_MEMORY) else f"file://{quote(source, safe='/*?')}"
+
+
 def _names(source: str) -> tuple[str, str]:
     """Namespace and name by OpenLineage's naming rules: `file` and a path, `postgres://host:5432` and a table."""
+    if source.startswith(_MEMORY):  # a table that was made here
+        return "memory", source.removeprefix(_MEMORY)
     if "://" not in source:
         return "file", source
     parts = urlsplit(source)
