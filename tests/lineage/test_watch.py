@@ -35,6 +35,27 @@ def test_undeclared_reads(samples, project):
     assert [record.attributes["attributed"] for record in seen.unattributed] == ["no"]
 
 
+def test_writing_is_not_reading(project):
+    """A Parquet file that pandas writes, over an old one too, is an output alone, and no undeclared read."""
+    for _ in range(2):
+        with watch(project) as seen:
+            pd.DataFrame({"a": [1]}).to_parquet(project.root / "out.parquet")
+        assert seen.reads == seen.unattributed == ()
+        assert [record.name for record in seen.writes] == ["out.parquet"]
+
+
+@pytest.mark.parametrize(("mode", "reads", "writes"), [((), 1, 0), (("rb",), 1, 0), (("wb",), 0, 1), (("ab",), 0, 1)])
+def test_arrow_files_by_mode(project, mode, reads, writes):
+    """What an `OSFile` of pyarrow is opened for says whether it is read or written."""
+    import pyarrow as pa
+
+    path = project.root / "some.bin"
+    path.write_bytes(b"x")
+    with watch(project) as seen:
+        pa.OSFile(str(path), *mode).close()
+    assert (len(seen.reads), len(seen.writes)) == (reads, writes)
+
+
 def test_digest_follows_content(project):
     """The digest of a dataset is short enough for MLflow, the same for the same bytes, and another for others."""
     path = project.root / "in" / "0.csv"

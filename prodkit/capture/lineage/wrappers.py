@@ -31,6 +31,7 @@ class _Inside(threading.local):
 
 
 _inside = _Inside()
+_OPENERS = ("pyarrow.OSFile", "pyarrow.memory_map")
 
 
 def install() -> None:
@@ -95,7 +96,15 @@ def _note_place(context: str, skip: int, kind: str, args: tuple[Any, ...], kwarg
     table = result if context == "input" or not args else args[0]
     rows, columns = shape(table) if not _inside.depth and len(places) == 1 else (None, ())
     for one in places:
-        sight.see_place(one, context, kind, rows, columns)
+        for way in _ways(args, kwargs) if kind in _OPENERS else (context,):
+            sight.see_place(one, way, kind, rows, columns)
+
+
+def _ways(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+    """What an opened file is for, by its mode: pandas writes Parquet to an `OSFile` of pyarrow."""
+    mode = str(args[1] if len(args) > 1 else kwargs.get("mode", "r"))
+    read, written = "r" in mode or "+" in mode, any(letter in mode for letter in "wa+")
+    return ["input"] * read + ["output"] * written
 
 
 def _each(place: Any) -> Iterable[Any]:
