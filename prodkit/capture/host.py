@@ -51,9 +51,8 @@ class CaptureHost:
         run = trace.owner
         try:
             record = to_record(trace, run)
-            run.take(record)
             self._ledgers.add(run.ledger)
-            run.ledger.log_trace(record)
+            run.take(record)
         except Exception as error:
             run.note(f"A trace couldn't be logged: {type(error).__name__}.", error=error)
 

@@ -125,14 +125,21 @@ class OpenRun:
         return tuple(version.uri for version in matching(prompt, self.recogniser.known))
 
     def take(self, trace: TraceRecord) -> None:
-        """Count the calls of a trace that is complete; figures of a run that is over are corrected."""
+        """Count the calls of a trace that is complete, and log it; figures of a run that is over are corrected."""
+        tallies = [self.tally]
+        if self.parent is not None and self.parent.options.kind == "session":
+            tallies.append(self.parent.tally)  # the notebook's figures are those of its cells together
         for call in trace.calls:
-            self.tally.add(call)
+            for tally in tallies:
+                tally.add(call)
             self.recogniser.add(call, self)
-            if self.parent is not None and self.parent.options.kind == "session":
-                self.parent.tally.add(call)  # the notebook's figures are those of its cells together
-        if self.closed and trace.calls:
-            self.ledger.log_metrics(self.handle, self.tally.metrics())
+        try:
+            redacted = self.ledger.log_trace(trace)
+            for tally in tallies:
+                tally.redact(redacted)
+        finally:  # a call that couldn't be written is counted all the same
+            if self.closed and trace.calls:
+                self.ledger.log_metrics(self.handle, self.tally.metrics())
 
     def recent(self) -> list[CallRecord]:
         """The latest guarded calls that no framework's span has been found to repeat."""
@@ -143,7 +150,6 @@ class OpenRun:
         """Count and log a call that no span stands for."""
         record = TraceRecord(trace_id="", spans=(), calls=(call,), run_key=self.key)
         self.take(record)
-        self.ledger.log_trace(record)
 
     def note(self, text: str, *, error: BaseException | None = None) -> None:
         """One sentence for the card; with an error also in the log, because something is being lost."""
@@ -193,7 +199,7 @@ class OpenRun:
             findings=tuple(finding for validation in validations for finding in validation.findings),
             rows_checked=sum(v.checked for v in validations) if validations else None,
             rows_quarantined=sum(set_aside) if validations else None,
-            redactions={},
+            redactions=tally.redactions,
             notices=self.notices,
             run_id=self.handle.run_id,
             url=self.url,

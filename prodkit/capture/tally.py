@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from prodkit.records import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from prodkit.records import CallRecord
 
@@ -26,6 +27,7 @@ class Tally:
         self._lock = threading.Lock()
         self.calls: list[CallRecord] = []
         self._seconds: list[float] = []
+        self._redacted: Counter[str] = Counter()
         self._longest: dict[str, tuple[int, int]] = {}  # model -> (answers seen, tokens of the longest)
 
     def add(self, call: CallRecord) -> None:
@@ -40,6 +42,17 @@ class Tally:
             if call.usage.output_tokens is not None:
                 seen, longest = self._longest.get(call.model, (0, 0))
                 self._longest[call.model] = seen + 1, max(longest, call.usage.output_tokens)
+
+    def redact(self, found: Mapping[str, int]) -> None:
+        """Count what was taken out of a trace before it was written, by class."""
+        with self._lock:
+            self._redacted.update(found)
+
+    @property
+    def redactions(self) -> dict[str, int]:
+        """Findings that were taken out of what was written, by class."""
+        with self._lock:
+            return dict(sorted(self._redacted.items()))
 
     def guess_output(self, model: str, first: int, least: int) -> int:
         """An upper guess at the length of this model's next answer: twice the longest so far, once there are some."""
@@ -100,6 +113,7 @@ class Tally:
             "p50_seconds": self.percentile(0.5),
             "p95_seconds": self.percentile(0.95),
         }
+        known |= {f"redacted.{name}": found for name, found in self.redactions.items()}
         return {name: float(value) for name, value in known.items() if value is not None}
 
 

@@ -146,18 +146,22 @@ class Ledger:
         """Record parameters of a run; MLflow keeps the first value of each."""
         self._append(Event(events.RUN_UPDATE, self._update(handle, {}, {}, params)))
 
-    def log_trace(self, trace: TraceRecord) -> None:
+    def log_trace(self, trace: TraceRecord) -> dict[str, int]:
         """Clean a finished trace and write it with its calls to the journal; it ships in the background.
+
+        Returns:
+            How many findings of each class were taken out of it; a text that stands in it several times counts once.
 
         Raises:
             ConfigError: the journal can't be written.
         """
-        cleaning = self._cleaning()
+        cleaning = self._cleaning(once=True)
         cleaned = cleaning.trace(trace)
         users = tuple(sorted({call.user for call in cleaned.calls if call.user} | set(_users(cleaned))))
         written = [events.call_event(call, self.keyring.pseudonym, cleaning.counts) for call in cleaned.calls]
         written.append(events.trace_event(cleaned, users, self.keyring.pseudonym))
         self._append(*written)
+        return dict(cleaning.counts)
 
     def log_dataset(self, handle: RunHandle, dataset: DatasetRecord) -> None:
         """Record a dataset that a run read or wrote."""
@@ -302,8 +306,10 @@ class Ledger:
         rule: Cleaner = Redactor(self.project.manifest.redaction.policy, self.keyring.derive("redaction"))
         return rule
 
-    def _cleaning(self) -> Cleaning:
-        return Cleaning(self._rule, self.keyring.pseudonym, self._clean)
+    def _cleaning(self, *, once: bool = False) -> Cleaning:
+        rule = self._rule
+        make = getattr(rule, "once", None) if once else None
+        return Cleaning(make() if make is not None else rule, self.keyring.pseudonym, self._clean)
 
     def _destination_event(self) -> dict[str, Any]:
         self._destination = current_destination(self.project)

@@ -144,6 +144,9 @@ def _figures(run: RunSummary) -> list[tuple[str, str, str]]:
     if run.calls:
         rows.append(("tokens", tokens, ""))
         rows.append(("latency", f"{seconds(run.p50_seconds)} median", f"{seconds(run.p95_seconds)} p95"))
+    if run.redactions:
+        kinds = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in run.redactions.items())
+        rows.append(("redacted", f"{sum(run.redactions.values()):,}", kinds))
     if run.models:
         rows.append(("model", ", ".join(run.models), ""))
     return rows

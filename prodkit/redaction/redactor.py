@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,14 @@ class Redactor:
         self._actions: dict[str, Action] = check_policy(policy, key)
         self._key = key or b""
         self._finders = (*_FINDERS, *finders)
+        self._seen: dict[str, str] | None = None
         self._harmless: dict[str, None] = {}  # most strings of a call are its protocol's: roles, names, models
+
+    def once(self) -> Redactor:
+        """This rule for one record whose texts stand in it several times: it cleans, and counts, each of them once."""
+        rule = copy(self)
+        rule._seen = {}  # noqa: SLF001  our own copy
+        return rule
 
     def clean(self, value: object) -> Cleaned:
         """A JSON-able copy of `value` without what the policy doesn't let through.
@@ -66,6 +74,16 @@ class Redactor:
 
     def _clean_text(self, text: str, counts: Counter[str]) -> str:
         """One text; anything that goes wrong makes it a marker."""
+        if text in self._harmless:  # found clean before, as it stands
+            return text
+        if self._seen is None:
+            return self._clean_new(text, counts)
+        cleaned = self._seen.get(text)
+        if cleaned is None:
+            cleaned = self._seen[text] = self._clean_new(text, counts)
+        return cleaned
+
+    def _clean_new(self, text: str, counts: Counter[str]) -> str:
         try:
             if has_surrogates(text):
                 text = mend(text)
@@ -85,7 +103,7 @@ class Redactor:
         return "".join([*parts, self._clean_plain(text[position:], counts)])
 
     def _clean_plain(self, text: str, counts: Counter[str]) -> str:
-        if not text or text in self._harmless:
+        if not text:
             return text
         spans = self._spans(text)
         if spans:

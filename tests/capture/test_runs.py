@@ -287,3 +287,43 @@ def test_compute_is_measured_and_priced():
     assert use.memory_peak_mib > 10
     assert use.usd == pytest.approx(Decimal(repr(use.cpu_seconds)))
     assert meter.read(Compute()).usd is None
+
+
+def test_what_was_redacted_is_told(here, ask):
+    """What was taken out of a run's calls is on its card and in its metrics by class; what a trace repeats counts once."""
+    import httpx2
+    import mlflow
+    from openai import OpenAI
+
+    here()
+    body = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4o-mini",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "billing"}}],
+    }
+    answering = httpx2.MockTransport(lambda _: httpx2.Response(200, json=body))
+    with OpenAI(api_key="x", http_client=httpx2.Client(transport=answering)) as client, run("classify") as opened:
+        ask(client, "I'm anna.berg@example.org, and ben@example.org knows me.")
+        ask(client, "My invoice is wrong.")
+        ask(client, "I'm anna.berg@example.org and my IBAN is DE89370400440532013000.")
+    told = opened.summary().redactions
+    assert told == {"email": 3, "iban": 1}
+    opened.ledger.flush()
+    metrics = mlflow.get_run(opened.handle.run_id).data.metrics
+    assert {name: metrics[f"redacted.{name}"] for name in told} == told
+
+
+def test_the_notebooks_redactions_are_those_of_its_cells(here, client, ask):
+    """The session run sums what its cells redacted; a run without findings shows none."""
+    project = here()
+    for name, question in (("first", "I'm anna.berg@example.org."), ("second", "My invoice is wrong.")):
+        opened = open_run(RunOptions(name, in_session=True, project=project))
+        ask(client, question)
+        told = close_run(opened).redactions
+        assert bool(told) is (name == "first")
+    session = open_session(project)
+    found = session.summary().redactions
+    close_run(session)
+    assert found["email"] >= 1

@@ -141,3 +141,13 @@ def test_tables_line_up() -> None:
     assert lines[1].index("long heading") == lines[2].index("2") == lines[3].index("3")
     assert lines[4].strip() == "a remark"
     assert Table("empty").to_text() == "empty"
+
+
+def test_what_was_redacted_is_on_the_card():
+    """The card counts what was taken out before anything was written, by class; without findings it has no such row."""
+    card = Card(dataclasses.replace(RUN, redactions={"credit_card": 1, "email": 1204}))
+    for shown in (card.to_text(), read(card.to_html()).text):
+        assert "redacted" in shown
+        assert "1,205" in shown
+        assert "1 credit card, 1,204 email" in shown
+    assert "redacted" not in Card(RUN).to_text()

@@ -159,3 +159,15 @@ def test_wrong_policies(policy, key, code):
     assert caught.value.code == code
     assert caught.value.where.startswith("redaction.policy.")
     assert caught.value.fix
+
+
+def test_a_record_counts_each_of_its_texts_once():
+    """A rule for one record cleans a repeated text the same each time and counts it once; the next record counts anew."""
+    rule = Redactor({}, KEY)
+    for _ in range(2):
+        once = rule.once()
+        first, again = once.clean({"prompt": "to ana@example.org"}), once.clean(["to ana@example.org"])
+        assert first.value == {"prompt": "to [redacted:email]"}
+        assert again.value == ["to [redacted:email]"]
+        assert (first.counts, again.counts) == ({"email": 1}, {})
+    assert rule.clean(["to ana@example.org"] * 2).counts == {"email": 2}
