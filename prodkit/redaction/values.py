@@ -10,6 +10,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Mapping, Set as AbstractSet
+from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +124,8 @@ class Walker:
         """A value whose name may say that it is a secret."""
         if not item or len(name) > _LONGEST_NAME or isinstance(item, (bool, float, Mapping)):
             return self.clean(item)
-        plain = name.lower().translate(_NAME_NOISE)
-        if _SECRET_NAMES.fullmatch(plain) or (_TOKEN_NAMES.fullmatch(plain) and _is_token(item)):
+        says = _said_by(name)
+        if says == "secret" or (says == "token" and _is_token(item)):
             if isinstance(item, (list, tuple)):
                 return [self._named(name, part) for part in item]
             text = str(self.clean(item))
@@ -154,6 +155,15 @@ class Walker:
     def _mark(self, kind: str, marker: str = "") -> str:
         self._counts[kind] += 1
         return marker or f"[redacted:{kind}]"
+
+
+@lru_cache(maxsize=4096)
+def _said_by(name: str) -> str:
+    """`secret` where the name says that its value is one, `token` where it may be one."""
+    plain = name.lower().translate(_NAME_NOISE)
+    if _SECRET_NAMES.fullmatch(plain):
+        return "secret"
+    return "token" if _TOKEN_NAMES.fullmatch(plain) else ""
 
 
 def _is_token(item: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import os
 import queue
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,40 @@ R = TypeVar("R")
 GRACE = 0.02
 """Seconds that the client's own timeout gets to say it more tidily than we would."""
 
+_IDLE_SECONDS = 30.0
+_idle: list[_Worker] = []  # threads that wait for work: starting one takes longer than all else that we do for a call
+
+
+class _Worker:
+    """A thread that does one piece of work after the other, and ends when there is none for a while."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="prodkit-attempt", daemon=True).start()
+
+    @classmethod
+    def take(cls) -> _Worker:
+        """An idle thread, or a new one."""
+        try:
+            return _idle.pop()
+        except IndexError:
+            return cls()
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Begin `work`, which makes the thread idle itself."""
+        self._work.put(work)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._work.get(timeout=_IDLE_SECONDS)()
+            except queue.Empty:
+                try:
+                    _idle.remove(self)
+                except ValueError:  # it is at work for somebody who has taken it this moment
+                    continue
+                return
+
 
 def run_isolated(work: Callable[[], R], timeout: float) -> R:
     """Run `work` in a thread with a copy of the caller's context, and stop waiting for it after `timeout` seconds.
@@ -27,25 +62,25 @@ def run_isolated(work: Callable[[], R], timeout: float) -> R:
         AttemptTimeoutError: it isn't done. The thread lives on until its client gives up; its result is dropped.
         BaseException: what `work` has raised.
     """
-    context = contextvars.copy_context()
-    done = threading.Event()
-    results: list[R] = []
-    errors: list[BaseException] = []
+    context, worker = contextvars.copy_context(), _Worker.take()
+    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            results.append(context.run(work))
+            answer: tuple[bool, Any] = (True, context.run(work))
         except BaseException as error:
-            errors.append(error)
-        finally:
-            done.set()
+            answer = (False, error)
+        _idle.append(worker)  # before the answer: the caller's next call finds it
+        answers.put(answer)
 
-    threading.Thread(target=run, name="prodkit-attempt", daemon=True).start()
-    if not done.wait(timeout + GRACE):
-        raise AttemptTimeoutError(f"no answer within {timeout:.3g} s")
-    if errors:
-        raise errors[0]
-    return results[0]
+    worker.do(run)
+    try:
+        good, result = answers.get(timeout=timeout + GRACE)
+    except queue.Empty:
+        raise AttemptTimeoutError(f"no answer within {timeout:.3g} s") from None
+    if good:
+        return result
+    raise result
 
 
 class Pump:
@@ -100,3 +135,6 @@ class Pump:
             if close is not None:
                 with contextlib.suppress(Exception):
                     close()
+
+
+os.register_at_fork(after_in_child=_idle.clear)  # threads don't come along

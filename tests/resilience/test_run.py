@@ -24,6 +24,8 @@ from prodkit.resilience import (
     arun_call,
     run_call,
 )
+from prodkit.resilience.call import AttemptTimeoutError
+from prodkit.resilience.isolate import run_isolated
 from prodkit.testing import VirtualClock
 
 BACKUP = Target("openai", "backup", region="eu")
@@ -333,6 +335,29 @@ def test_isolated_deadline_is_real():
     assert 0.3 <= time.monotonic() - began < 2.0
     free.set()
     assert seen == ["ada"]
+
+
+def test_isolated_calls_share_a_thread():
+    """Calls one after the other share a thread; one that is left behind at work gets nothing more to do."""
+    free, seen = threading.Event(), []
+
+    def note() -> int:
+        seen.append(threading.get_ident())
+        return seen[-1]
+
+    def hang() -> None:
+        note()
+        free.wait(30)
+
+    assert len({run_isolated(note, 5.0) for _ in range(50)}) <= 2  # a second one, when an earlier test's comes back
+    with pytest.raises(AttemptTimeoutError):
+        run_isolated(hang, 0.05)
+    left = seen[-1]
+    assert left not in {run_isolated(note, 5.0) for _ in range(50)}
+    free.set()
+    with pytest.raises(ZeroDivisionError):
+        run_isolated(lambda: 1 // 0, 5.0)
+    assert run_isolated(lambda: "yes", 5.0) == "yes"
 
 
 def test_bad_outage_costs_five_requests():
