@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import autolog, payload
+from prodkit.capture import autolog, payload, terms
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, Usage, new_id, now
@@ -54,6 +54,7 @@ class Call:
         self.status = Status.RUNNING
         self.response: Any = None
         self.usage, self.cost = Usage(), Cost()
+        self.terms = terms.STANDARD
         self.error, self.served_by = "", ""
         self.attempts: tuple[Attempt, ...] = ()
         self.degraded = self.simulated = self.streamed = False
@@ -115,6 +116,7 @@ class Call:
         """The whole answer has come."""
         self.response = answer
         self.simulated = self.simulated or payload.is_simulated(answer)
+        self.terms = terms.read(answer)
         self.end(Status.OK, payload.usage(answer), answer)
 
     def unread(self) -> None:
@@ -123,7 +125,7 @@ class Call:
 
     def stream_ended(self, heard: Heard, error: BaseException | None, *, complete: bool) -> None:
         """A stream is over. What the reader left before its end is counted by us and labelled as estimated."""
-        self.response = heard.answer()
+        self.response, self.terms = heard.answer(), heard.terms
         self.simulated = self.simulated or heard.simulated
         if self.target is not None and not self.served_by:
             degraded = bool(self._first_attempted) and self._first_attempted != self.target.key
@@ -187,7 +189,16 @@ class Call:
             return self._with_failed(Cost(Decimal(0), "priced", "prodkit.yaml", self.started.date()))
         if usage.input_tokens is None and usage.output_tokens is None:
             return Cost(reason="the provider reported no tokens")
-        cost = price(self.provider, self.model, usage, when=self.started, manifest=self.run.manifest)
+        cost = price(
+            self.provider,
+            self.model,
+            usage,
+            when=self.started,
+            manifest=self.run.manifest,
+            batch=self.terms.batch,
+            service_tier=self.terms.service_tier,
+            details=self.terms.details,
+        )
         if cost.status == "priced" and not self.known_host and not self.simulated:
             cost = replace(cost, status="estimated", reason=f"priced as {self.provider}; the host is not known")
         return self._with_failed(cost)

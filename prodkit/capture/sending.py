@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit import resilience
-from prodkit.capture import payload, sdks
+from prodkit.capture import payload, sdks, terms
 from prodkit.pricing import price
 from prodkit.records import now
 from prodkit.resilience import Failure, FailureClass, Policy
@@ -112,8 +112,18 @@ class Sender:
 
     def price(self, result: Any, target: Target) -> Decimal | None:
         """What an answer has cost that wasn't used."""
-        used = payload.usage(self.answer(result))
-        return price(target.provider, target.model, used, when=now(), manifest=self.call.run.manifest).usd
+        answer = self.answer(result)
+        told = terms.read(answer)
+        return price(
+            target.provider,
+            target.model,
+            payload.usage(answer),
+            when=now(),
+            manifest=self.call.run.manifest,
+            batch=told.batch,
+            service_tier=told.service_tier,
+            details=told.details,
+        ).usd
 
     def as_call(self, proceed: Callable[..., Any], *, stream: bool) -> resilience.Call[Any]:
         """The call as the policy sees it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prodkit.capture import payload
+from prodkit.capture import payload, terms
 from prodkit.records import Usage
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Heard:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.tools: dict[int, dict[str, Any]] = {}
-        self.usage = Usage()
+        self.usage, self.terms = Usage(), terms.STANDARD
         self.id = self.model = ""
         self.finish = ""
         self.simulated = False
@@ -61,6 +61,7 @@ class Heard:
         self.id = getattr(chunk, "id", "") or self.id
         self.model = getattr(chunk, "model", "") or self.model
         self.simulated = self.simulated or payload.is_simulated(chunk)
+        self.terms = self.terms.then(terms.read(chunk))
         if getattr(chunk, "usage", None) is not None:
             self.usage = payload.usage(chunk)
         for choice in getattr(chunk, "choices", None) or ():
@@ -86,11 +87,12 @@ class Heard:
             self.model = getattr(response, "model", "") or self.model
         if kind in {"response.completed", "response.incomplete", "response.failed"}:
             self.whole, self.usage, self.finish = response, payload.usage(response), kind.removeprefix("response.")
+            self.terms = terms.read(response)
 
     def _take_message(self, chunk: Any, kind: str) -> None:
         if kind == "message_start":
             self.id, self.model = chunk.message.id, chunk.message.model
-            self.usage = payload.usage(chunk.message)
+            self.usage, self.terms = payload.usage(chunk.message), terms.read(chunk.message)
         elif kind == "content_block_start" and getattr(chunk.content_block, "type", "") == "tool_use":
             self._take_tool(chunk.index, chunk.content_block.id, chunk.content_block)
         elif kind == "content_block_delta":
@@ -101,6 +103,7 @@ class Heard:
         elif kind == "message_delta":
             self.finish = chunk.delta.stop_reason or self.finish
             self._add_final(payload.usage(chunk))
+            self.terms = self.terms.then(terms.read(chunk))
 
     def _add_final(self, last: Usage) -> None:
         first = self.usage

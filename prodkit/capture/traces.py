@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import calls, payload
 from prodkit.capture.context import Stamp
+from prodkit.capture.terms import STANDARD
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, TraceRecord, Usage, new_id
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from prodkit.capture.calls import Call
     from prodkit.capture.exporter import FinishedTrace
     from prodkit.capture.runs import OpenRun
+    from prodkit.capture.terms import Terms
 
 CALL_TYPES = frozenset({"LLM", "CHAT_MODEL", "EMBEDDING"})
 USAGE = "mlflow.chat.tokenUsage"
@@ -45,7 +47,7 @@ def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
             record = _unguarded(span, span_id, trace, run)
         else:
             continue
-        _annotate(span, record, run)
+        _annotate(span, record, run, STANDARD if call is None else call.terms)
         found.append(record)
     for span in trace.spans:
         span["attributes"].pop(STAMP, None)
@@ -163,7 +165,7 @@ def _attempt_events(call: Call) -> list[dict[str, Any]]:
     return events
 
 
-def _annotate(span: dict[str, Any], record: CallRecord, run: OpenRun) -> None:
+def _annotate(span: dict[str, Any], record: CallRecord, run: OpenRun, terms: Terms) -> None:
     """The attributes by which MLflow's UI sums up tokens and cost, and ours beside them."""
     attributes = span["attributes"]
     said: dict[str, Any] = {
@@ -184,7 +186,7 @@ def _annotate(span: dict[str, Any], record: CallRecord, run: OpenRun) -> None:
     if record.usage.input_tokens is not None or record.usage.output_tokens is not None:
         said[USAGE] = _usage(record.usage)
     if record.cost.usd is not None:
-        said[COST] = _costs(record, run)
+        said[COST] = _costs(record, run, terms.of_input)
     else:
         attributes.pop(COST, None)  # MLflow's own figure would pass for ours
         said["prodkit.cost.reason"] = record.cost.reason
@@ -202,11 +204,20 @@ def _usage(usage: Usage) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count is not None}
 
 
-def _costs(record: CallRecord, run: OpenRun) -> dict[str, float]:
+def _costs(record: CallRecord, run: OpenRun, terms: Terms) -> dict[str, float]:
     """Our figure in MLflow's three parts; the answer's part is what the prompt alone would not have cost."""
     total = record.cost.usd or Decimal(0)
     prompt_only = Usage(record.usage.input_tokens, 0, record.usage.cache_read_tokens, record.usage.cache_write_tokens)
-    part = price(record.provider, record.model, prompt_only, when=record.started, manifest=run.manifest).usd
+    part = price(
+        record.provider,
+        record.model,
+        prompt_only,
+        when=record.started,
+        manifest=run.manifest,
+        batch=terms.batch,
+        service_tier=terms.service_tier,
+        details=terms.details,
+    ).usd
     part = total if part is None else min(part, total)
     return {"input_cost": float(part), "output_cost": float(total - part), "total_cost": float(total)}
 
