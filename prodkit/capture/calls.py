@@ -10,17 +10,18 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import autolog, payload, terms
+from prodkit.capture import autolog, payload, replay, terms
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, Usage, new_id, now
-from prodkit.resilience.call import STALE, STATIC
+from prodkit.resilience.call import REPLAY, STALE, STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from prodkit.capture.admission import Admission
     from prodkit.capture.context import Stamp
+    from prodkit.capture.replay import Question
     from prodkit.capture.runs import OpenRun
     from prodkit.capture.streams import Heard
     from prodkit.records import Attempt
@@ -64,6 +65,8 @@ class Call:
         self.owns_span = False
         self.reader: Callable[[], Any] | None = None  # a weak reference to who reads along with a stream
         self.target: Target | None = None  # where the latest attempt went
+        self.address = ""  # what of the request isn't in its body; empty for one that is never replayed
+        self.question: Question | None = None  # where its answer may be kept
         self._asked = self.model
         self._failed_cost: Decimal | None = Decimal(0)
         self._over = threading.Lock()
@@ -112,6 +115,15 @@ class Call:
         elif degraded:  # a stale answer or the static reply: no model has computed it
             self.model = by
 
+    def replayed(self, provider: str, model: str, *, degraded: bool) -> None:
+        """A kept answer is served: nothing is sent, and nothing is paid."""
+        self.served_by, self.provider, self.model, self.degraded = REPLAY, provider, model, degraded
+
+    @property
+    def unpaid(self) -> bool:
+        """Whether no provider has answered this call: the answer was kept, is stale, or is the static reply."""
+        return self.served_by in {REPLAY, STALE, STATIC}
+
     def answered(self, answer: Any) -> None:
         """The whole answer has come."""
         self.response = answer
@@ -136,6 +148,8 @@ class Call:
         whole = complete and bool(heard.finish or heard.whole is not None)
         if not whole:
             self.error = "the stream ended without its end" if complete else "the stream was left before its end"
+        elif heard.chunks is not None:
+            replay.keep(self, heard.chunks)
         self.end(Status.OK if whole else Status.ABORTED, self._heard_usage(heard, whole=whole), self.response)
 
     def fail(self, error: BaseException, heard: Heard | None = None) -> None:
@@ -154,7 +168,7 @@ class Call:
             if self.done:
                 return
             self.seconds = time.perf_counter() - self._clock
-            self.usage = usage
+            self.usage = usage = Usage(0, 0) if self.served_by == REPLAY else usage  # those that were used now
             self.cost = self._price(usage, status)
             self.status = status
         if self.admission is not None:
@@ -185,6 +199,8 @@ class Call:
     def _price(self, usage: Usage, status: Status) -> Cost:
         if status is Status.REFUSED:
             return Cost(usd=None, status="unpriced", reason="refused before it was sent")
+        if self.served_by == REPLAY:
+            return Cost(Decimal(0), "priced", "prodkit", self.started.date(), reason="replayed")
         if self.served_by in {STALE, STATIC}:
             return self._with_failed(Cost(Decimal(0), "priced", "prodkit.yaml", self.started.date()))
         if usage.input_tokens is None and usage.output_tokens is None:

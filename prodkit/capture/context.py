@@ -69,9 +69,22 @@ def check_source(source: str | None) -> str:
         ) from None
 
 
+_replay: ContextVar[bool] = ContextVar("prodkit_replay", default=True)
+
+
+def replay_allowed() -> bool:
+    """Whether the calls of this thread or task may be answered by kept answers, and theirs kept."""
+    return _replay.get()
+
+
 @contextmanager
 def request(
-    *, user: str | None = None, source: str | None = None, session: str | None = None, purpose: str | None = None
+    *,
+    user: str | None = None,
+    source: str | None = None,
+    session: str | None = None,
+    purpose: str | None = None,
+    replay: bool | None = None,
 ) -> Iterator[None]:
     """Stamp the calls inside with who asks and where the content comes from.
 
@@ -80,15 +93,19 @@ def request(
         source: one of `user_input`, `crm`, `docs`, `database`, `files`, `stream`, `web`, `other`.
         session: id of the conversation or batch.
         purpose: what the answer is for.
+        replay: False asks anew in every attempt of a job, and keeps no answer; None leaves it as it is around.
 
     Raises:
         ParameterError: `capture.unknown-source`.
     """
     stamp = Stamp(user or "", session or "", check_source(source), purpose or "")
+    allowed = _replay.get()
     token = _stamp.set(stamp.over(_stamp.get()))
+    _replay.set(allowed if replay is None else replay)
     try:
         yield
     finally:
+        _replay.set(allowed)
         try:
             _stamp.reset(token)
         except ValueError:  # left in another task than entered, as async generators do

@@ -9,8 +9,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import payload, sdks
-from prodkit.capture.admission import admit
+from prodkit.capture import payload, replay, sdks
+from prodkit.capture.admission import admit, check_kill_switch
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, within_call
 from prodkit.capture.sending import Sender, policy_of
@@ -50,8 +50,11 @@ async def _arequest(wrapped: Callable[..., Any], client: Any, args: Any, kwargs:
 def conduct(call: Call, make: type[Sender], *parts: Any) -> Any:
     """Let a call pass: admit it, send it under the policy, read its answer. Gives what the SDK's line expects."""
     try:
-        call.admission = admit(call)
         sender, policy = make(call, *parts), policy_of(call.run.project)
+        check_kill_switch(call.run)
+        if (kept := replay.find(call)) is not None:
+            return _receive(call, sender, sender.rebuild(kept.content))
+        call.admission = admit(call)
         if policy is None:
             return _receive(call, sender, sender.bare())
         if call.streamed:
@@ -66,8 +69,11 @@ def conduct(call: Call, make: type[Sender], *parts: Any) -> Any:
 async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
     """`conduct` for an async client."""
     try:
-        call.admission = admit(call)
         sender, policy = make(call, *parts), policy_of(call.run.project)
+        check_kill_switch(call.run)
+        if (kept := replay.find(call)) is not None:
+            return _receive(call, sender, await sender.rebuild(kept.content))
+        call.admission = admit(call)
         if policy is None:
             return _receive(call, sender, await sender.bare())
         if call.streamed:
@@ -86,12 +92,15 @@ def _begin(client: Any, args: Any, kwargs: Any) -> Call | None:
     options = sdks.options_of(args, kwargs)
     kind = sdks.kind_of(options) if run is not None else ""
     if run is None or not kind:
+        if replay.is_on() and sdks.kind_of(options) and not within_call():
+            raise replay.missing(run)  # nothing knows this call, and nothing may be sent
         return None
     body = sdks.body_of(options)
     provider, known = _provider(run, client, body)
     call = Call(run, current_stamp().over(run.stamp), provider, body, known_host=known)
     call.streamed = bool(body.get("stream"))
     call.simulated = sdks.is_simulated(client)
+    call.address = sdks.address_of(client, options)
     call.attach(kind)
     return call
 
@@ -114,6 +123,8 @@ def _receive(call: Call, sender: Sender, result: Any) -> Any:
     if payload.is_raw(answer):
         call.unread()
     else:
+        if call.question is not None and sender.validate(result) is None:
+            replay.keep(call, payload.wire(answer))
         call.answered(answer)
     return result
 
@@ -122,5 +133,6 @@ def _read_along(call: Call, sender: Sender, pieces: Any) -> Any:
     """Put the pieces into the stream that the SDK gave, past a reader of ours."""
     kind = AsyncStreamReader if hasattr(pieces, "__anext__") else StreamReader
     reader = kind(pieces, call, hide_usage=sender.asks_usage)
+    reader.heard.chunks = [] if call.question is not None and not call.unpaid else None
     call.reader = weakref.ref(reader)
     return sender.deliver(reader)

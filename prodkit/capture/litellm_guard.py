@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import wrapt
 
-from prodkit.capture import autolog
+from prodkit.capture import autolog, replay
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, one_call, within_call
 from prodkit.capture.sending import Sender
@@ -16,6 +16,7 @@ from prodkit.capture.sending import Sender
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prodkit.capture.runs import OpenRun
     from prodkit.resilience import Target
 
 KINDS = {"completion": "CHAT_MODEL", "text_completion": "LLM", "embedding": "EMBEDDING", "responses": "CHAT_MODEL"}
@@ -56,7 +57,10 @@ async def _aguarded(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any)
 def _begin(name: str, args: Any, kwargs: dict[str, Any]) -> Call | None:
     run = None if within_call() or kwargs.get("acompletion") or kwargs.get("aembedding") else current_run()
     if run is None:
+        if replay.is_on() and not within_call():
+            raise replay.missing(None)
         return None
+    _tell_retries(run, kwargs)
     body = _body(args, kwargs)
     named = run.manifest.model_named(str(body.get("model") or ""))
     model, provider = _resolve(str(body.get("model") or ""), kwargs)
@@ -65,6 +69,18 @@ def _begin(name: str, args: Any, kwargs: dict[str, Any]) -> Call | None:
     call.streamed = bool(body.get("stream"))
     call.own(KINDS.get(name, "LLM"))
     return call
+
+
+def _tell_retries(run: OpenRun, kwargs: dict[str, Any]) -> None:
+    """Say once where litellm repeats what the manifest's policy repeats already."""
+    if not run.manifest.resilience.enabled:
+        return
+    if getattr(sys.modules["litellm"], "num_retries", None) or kwargs.get("retry_policy"):
+        run.note("litellm repeats each attempt by itself, which can't be switched off per call: unset its num_retries.")
+    elif kwargs.get("num_retries"):
+        run.note(
+            "litellm's num_retries is not used here: the manifest's `resilience` decides how often a call is tried."
+        )
 
 
 def _body(args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

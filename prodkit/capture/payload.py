@@ -32,6 +32,12 @@ def plain(value: Any) -> Any:
     return f"<{type(value).__name__}>"
 
 
+def wire(value: Any) -> Any:
+    """The JSON that an SDK's object was made from; None for anything else, such as sound."""
+    dump = getattr(value, "model_dump", None)
+    return None if dump is None else dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+
+
 def parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     """Everything of a request that isn't content: temperature, tools, response format and so on."""
     return {key: plain(value) for key, value in body.items() if key not in _CONTENT}

@@ -168,6 +168,8 @@ class OpenRun:
     def notices(self) -> tuple[str, ...]:
         """What the user must know, one sentence each."""
         said = list(self._notices)
+        if count := self.tally.replayed:
+            said.append(f"{count} of the calls got answers that were paid for before, and cost nothing now.")
         return tuple([*said, self.ledger.problem] if self.ledger.problem else said)
 
     def summary(self) -> RunSummary:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,55 @@ def body_of(options: Any) -> dict[str, Any]:
     body = options.json_data if isinstance(options.json_data, dict) else {}
     extra = options.extra_json
     return {**body, **extra} if extra else dict(body)
+
+
+def address_of(client: Any, options: Any) -> str:
+    """What makes a request another one beside its body; empty for uploads, whose bytes aren't looked at."""
+    if options.files:
+        return ""
+    headers = options.headers if isinstance(options.headers, dict) else {}
+    asked = sorted(f"{name.lower()}={value}" for name, value in headers.items() if _is_beta(name, value))
+    base = SIMULATED if is_simulated(client) else str(client.base_url)
+    return " ".join([base, urlsplit(str(options.url)).path, repr(sorted(dict(options.params).items())), *asked])
+
+
+def _is_beta(name: str, value: Any) -> bool:
+    return name.lower().endswith("-beta") and isinstance(value, str)
+
+
+def rebuilt(client: Any, args: tuple[Any, ...], kwargs: dict[str, Any], content: Any) -> Any:
+    """An answer from its JSON, or a stream from that of its chunks, read by the SDK itself as if it had come now."""
+    options, given = options_of(args, kwargs), dict(zip(("cast_to",), args, strict=False)) | kwargs
+    bare = options.model_copy()
+    bare.json_data = bare.extra_json = None  # never sent, and it may still hold what the SDK drops on the way
+    request = client._build_request(bare)  # noqa: SLF001
+    http = sys.modules[type(request).__module__.partition(".")[0]]
+    streamed = isinstance(content, list)
+    response = http.Response(
+        200,
+        headers={"content-type": "text/event-stream" if streamed else "application/json"},
+        content=_as_events(content) if streamed else json.dumps(content).encode(),
+        request=request,
+    )
+    return client._process_response(  # noqa: SLF001
+        cast_to=given["cast_to"],
+        options=options,
+        response=response,
+        stream=streamed,
+        stream_cls=given.get("stream_cls"),
+        retries_taken=0,
+    )
+
+
+def _as_events(chunks: list[Any]) -> bytes:
+    """Chunks as a server sends them: Anthropic's and those of responses are events with a name."""
+    lines = []
+    for chunk in chunks:
+        name = f"event: {chunk['type']}\n" if isinstance(chunk.get("type"), str) else ""
+        lines.append(f"{name}data: {json.dumps(chunk)}\n\n")
+    if not any("type" in chunk for chunk in chunks):
+        lines.append("data: [DONE]\n\n")
+    return "".join(lines).encode()
 
 
 def changed(
@@ -213,9 +263,10 @@ def broken(sdk: str) -> tuple[str, ...]:
     fields = getattr(models.FinalRequestOptions, "model_fields", {})
     missing = [f"FinalRequestOptions.{name}" for name in _FIELDS if name not in fields]
     missing += [
-        f"{name}.request"
+        f"{name}.{method}"
         for name in ("SyncAPIClient", "AsyncAPIClient")
-        if not hasattr(getattr(base, name, None), "request")
+        for method in ("request", "_build_request", "_process_response")
+        if not hasattr(getattr(base, name, None), method)
     ]
     missing += [
         f"{name}.__stream__"

@@ -175,6 +175,10 @@ class Sender:
         """What the SDK's result holds."""
         return sdks.parsed(result)
 
+    def rebuild(self, content: Any) -> Any:
+        """A kept answer as what the SDK gives; to be awaited where the client is asynchronous."""
+        return sdks.rebuilt(self.client, self._args, self._kwargs, content)
+
     def is_stream(self, answer: Any) -> bool:
         """Whether the answer comes in chunks."""
         return sdks.is_stream(answer)

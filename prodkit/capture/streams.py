@@ -32,10 +32,13 @@ class Heard:
         self.id = self.model = ""
         self.finish = ""
         self.simulated = False
+        self.chunks: list[Any] | None = None  # their JSON, where the answer may be kept
         self.whole: Any = None  # an API that repeats the whole answer at the end
 
     def take(self, chunk: Any) -> None:
         """Add one chunk."""
+        if self.chunks is not None:
+            self.chunks.append(payload.wire(chunk))
         kind = getattr(chunk, "type", "") or ""
         if kind.startswith("response."):
             self._take_response(chunk, kind)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from prodkit.records import Status
+from prodkit.resilience.call import REPLAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ class Tally:
             if len(self.calls) > _WITH_CONTENT:  # the journal has it all; a kernel's memory needn't
                 old = len(self.calls) - _WITH_CONTENT - 1
                 self.calls[old] = replace(self.calls[old], prompt=None, response=None)
+            if call.served_by == REPLAY:  # its time and its tokens say nothing about a model
+                return
             if call.status is Status.OK:
                 self._seconds.append(call.seconds)
             if call.usage.output_tokens is not None:
@@ -67,6 +70,11 @@ class Tally:
     def sent(self) -> list[CallRecord]:
         """The calls that weren't refused by us."""
         return [call for call in list(self.calls) if call.status is not Status.REFUSED]
+
+    @property
+    def replayed(self) -> int:
+        """Calls that were answered by what an earlier attempt had paid for."""
+        return sum(call.served_by == REPLAY for call in list(self.calls))
 
     @property
     def cost(self) -> Decimal:
@@ -108,6 +116,7 @@ class Tally:
             "llm_calls_estimated": self.estimated,
             "llm_calls_degraded": sum(call.degraded for call in self.sent),
             "llm_calls_refused": self.count(Status.REFUSED),
+            "llm_calls_replayed": self.replayed or None,
             "input_tokens": self.tokens("input_tokens"),
             "output_tokens": self.tokens("output_tokens"),
             "p50_seconds": self.percentile(0.5),

@@ -13,6 +13,7 @@ from prodkit.capture.context import Stamp
 from prodkit.capture.terms import STANDARD
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, TraceRecord, Usage, new_id
+from prodkit.resilience.call import REPLAY
 
 if TYPE_CHECKING:
     from prodkit.capture.calls import Call
@@ -231,6 +232,8 @@ def _tags(run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
     for flag in ("simulated", "degraded"):
         if any(getattr(record, flag) for record in found):
             tags[f"prodkit.{flag}"] = "true"
+    if any(record.served_by == REPLAY for record in found):
+        tags["prodkit.replayed"] = "true"
     prompts = sorted({uri for record in found for uri in record.prompts})
     return tags | ({"prodkit.prompts": ", ".join(prompts)} if prompts else {})
 

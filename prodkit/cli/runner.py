@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 @click.option(
     "--resume", is_flag=False, flag_value="last", default="", metavar="[RUN]", help="Go on where a failed run ended."
 )
+@click.option(
+    "--replay", is_flag=False, flag_value="last", default="", metavar="[RUN]", help="Send nothing: use a run's answers."
+)
+@click.option("--keep-answers", is_flag=True, help="Keep the models' answers, encrypted, so that --replay has them.")
 @click.option("--retries", type=click.IntRange(0, 10), help="Attempts after the first.  [default: the job's]")
 @click.option("--retry-wait", type=click.FloatRange(min=0.01), help="Seconds before the second attempt.")
 @click.option("--retry-dead-kernel", is_flag=True, help="Also try again when the kernel's process died.")
@@ -50,6 +54,8 @@ def run(
     workers: int | None,
     key: str,
     resume: str,
+    replay: str,
+    keep_answers: bool,
     retries: int | None,
     retry_wait: float | None,
     timeout: float | None,
@@ -74,7 +80,11 @@ def run(
         cell_timeout=cell_timeout,
         key=key,
         resume=resume,
+        replay=replay,
+        keep_answers=keep_answers,
     )
+    if replay and over is not None:
+        raise ParameterError("parameters.replay-over", "--replay runs a job once.", where="--over", fix="leave one out")
     if require_approval:
         _require_approval(job)
     console = Console(stderr=True)

@@ -47,6 +47,7 @@ class Attempter:
         kept: declared outputs of cells, over attempts.
         stop: asks the attempt to end.
         on_event: told of each cell.
+        replay: the run whose kept answers are the only ones that its calls get; empty: calls are sent.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Attempter:
         kept: Kept,
         stop: StopRequest,
         on_event: OnEvent,
+        replay: str = "",
     ) -> None:
         self._folder, self._project, self._values = folder, project, values
         self._run, self._place, self._publisher = run, place, publisher
         self._deadline, self._cell_timeout = deadline, cell_timeout
         self._kept, self._stop, self._on_event = kept, stop, on_event
-        self._mask = to_mask(values)
+        self._mask, self._replay = to_mask(values), replay
 
     def run(self, number: int) -> AttemptResult:
         """Run attempt `number` and record it.
@@ -139,6 +141,7 @@ class Attempter:
             "PRODKIT_PROJECT": str(self._project.root),
             "PRODKIT_JOB_RUN": self._run,
             "PRODKIT_ATTEMPT": str(number),
+            "PRODKIT_REPLAY": self._replay,
             "PRODKIT_PARENT_KEY": handle.key,
             "PRODKIT_PARENT_RUN": handle.run_id,
             "MLFLOW_TRACKING_URI": self._project.tracking_uri,

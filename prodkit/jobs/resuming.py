@@ -1,4 +1,4 @@
-"""Finds the run that `--resume` means."""
+"""Finds the run that `--resume` or `--replay` means."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError, ParameterError
 from prodkit.jobs.ends import Outcome
+from prodkit.ledger.replay import kept_runs
 
 if TYPE_CHECKING:
     from prodkit.jobs.history import Entry, History
+    from prodkit.manifest import Project
 
 LAST = "last"
 _LOOK_BACK = 200
@@ -50,3 +52,29 @@ def find_resumable(history: History, job: str, which: str, params: dict[str, Any
             fix="give the same parameters, or start anew without --resume",
         )
     return open_[0]
+
+
+def find_replayable(history: History, project: Project, job: str, which: str, params: dict[str, Any]) -> str:
+    """The run whose kept answers are to be used.
+
+    Args:
+        history: what ran.
+        project: where its answers are kept.
+        job: the job's name.
+        which: the end of a run's id, or `last`: the latest run with these parameters that kept answers.
+        params: this run's parameters as JSON values.
+
+    Raises:
+        ConfigError: `jobs.nothing-to-replay`.
+    """
+    kept = set(kept_runs(project))
+    found = [entry for entry in history.entries(job, limit=_LOOK_BACK) if entry.run in kept]
+    found = [one for one in found if (one.params == params if which == LAST else one.run.endswith(which))]
+    if not found:
+        raise ConfigError(
+            "jobs.nothing-to-replay",
+            "No answers are kept of a run "
+            + ("with these parameters." if which == LAST else f"with the id `{which}`."),
+            fix="run the job with --keep-answers first; without it, answers are removed when a run succeeds",
+        )
+    return found[0].run

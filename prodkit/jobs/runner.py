@@ -21,10 +21,11 @@ from prodkit.jobs.kept import Kept
 from prodkit.jobs.parameters import as_json, check_parameters
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.report import write_record
-from prodkit.jobs.resuming import find_resumable
+from prodkit.jobs.resuming import find_replayable, find_resumable
 from prodkit.jobs.secret_values import to_mask
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start
+from prodkit.ledger.replay import forget_old, remove, take_over
 from prodkit.manifest import find_project
 from prodkit.records import RunHandle, new_id
 
@@ -47,6 +48,8 @@ class RunOptions:
     timeout: float | None = None  # for the job with all its attempts
     cell_timeout: float | None = None
     resume: str = ""  # a run's id, or "last": go on where it ended; see `prodkit.jobs.kept`
+    replay: str = ""  # a run's id, or "last": send nothing, and answer calls by what that run kept
+    keep_answers: bool = False  # also after the run has succeeded, so that it can be replayed
     key: str = ""  # a run that succeeded under the same key isn't run again
     parent: RunHandle | None = None  # the fan-out that this run is an item of, which then holds the lock and publishes
 
@@ -163,6 +166,9 @@ class _Run:
         self.params = as_json(folder.schema, values)
         earlier = find_resumable(history, folder.name, options.resume, self.params) if options.resume else None
         self.kept = Kept(self.place / "kept", place / earlier.run / "kept" if earlier else None)
+        self.earlier = earlier.run if earlier else ""
+        which = options.replay
+        self.replayed = find_replayable(history, project, folder.name, which, self.params) if which else ""
         how = folder.index.execution
         self.deadline = time.monotonic() + (options.timeout or how.timeout or inf)
         self.policy = Policy(
@@ -179,6 +185,9 @@ class _Run:
         self.history.begin(
             self.run, self.folder.name, key=self.options.key, params=self.params, parent=parent.key if parent else ""
         )
+        forget_old(self.project)
+        if self.earlier:
+            take_over(self.project, self.earlier, self.run)
         attempts: tuple[AttemptResult, ...] = ()
         outcome = Outcome.FAILED
         try:
@@ -204,6 +213,8 @@ class _Run:
             self.history.end(self.run, outcome)
             if outcome is Outcome.OK:
                 self.kept.clear()
+                if not self.options.keep_answers:
+                    remove(self.project, self.run)
             self._publish(publisher, outcome, attempts, time.monotonic() - began)
         return self._result(attempts, outcome, time.monotonic() - began, publisher)
 
@@ -220,6 +231,7 @@ class _Run:
             kept=self.kept,
             stop=stop,
             on_event=on_event,
+            replay=self.replayed,
         )
 
     def _publish(

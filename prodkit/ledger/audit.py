@@ -16,6 +16,7 @@ from prodkit.ledger.journal import Event
 from prodkit.ledger.ledger import Ledger
 from prodkit.ledger.reach import probe
 from prodkit.ledger.reading import count_pending
+from prodkit.ledger.replay import erase_subject
 from prodkit.ledger.segments import by_stream, read_lines
 from prodkit.ledger.shipments import Rejection, Shipments
 from prodkit.ledger.shipping import Shipped, Shipping
@@ -151,6 +152,7 @@ class Audit:
         requests = sum(entry.public["subject"] == subject for entry in self.entries(events.CALL))
         traces = [e.public["trace_id"] for e in self.entries(events.TRACE) if subject in e.public["subjects"]]
         keys = self._ledger.keyring.erase(user)
+        erase_subject(self.project, subject)
         if not keys and not requests:
             raise ConfigError(
                 "audit.unknown-user",

@@ -22,6 +22,7 @@ _NOTHING = Decimal(0)
 
 STALE = "stale-answer"
 STATIC = "static-reply"
+REPLAY = "replay"
 
 
 class Served(Generic[R]):

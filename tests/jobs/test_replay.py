@@ -1,0 +1,82 @@
+"""A job that is tried again or resumed doesn't pay twice: the provider's own count says so."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prodkit.errors import ConfigError
+from prodkit.testing import simulated_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+CELL = """
+import os
+from pathlib import Path
+from openai import OpenAI
+from prodkit.capture import run
+from prodkit.testing import openai_options
+
+client = OpenAI(**openai_options())
+with run("classify", budget="0.50") as opened:
+    for number in range(3):
+        question = [{"role": "user", "content": f"Ticket {number}: my invoice is wrong."}]
+        print(client.chat.completions.create(model="gpt-4o-mini", messages=question).id)
+        marker = Path("failures.txt")
+        left = int(marker.read_text()) if marker.exists() else 0
+        if number == 1 and left:
+            marker.write_text(str(left - 1))
+            raise ConnectionError("the database is down")
+print(opened.cost)
+"""
+
+
+@pytest.fixture
+def paid_job(
+    make_job: Callable[..., Path], mlflow_template: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], tuple[Path, Any]]:
+    """A job of three calls that fails after its second one so many times, and the provider that it pays."""
+    provider = simulated_provider(latency=0.0)
+    for name, value in {**provider.environment(), "PRODKIT_SHIPPER": "inline"}.items():
+        monkeypatch.setenv(name, value)
+
+    def make(failures: int) -> tuple[Path, Any]:
+        job = make_job(CELL)
+        root = job.parents[1]
+        (root / ".prodkit").mkdir()
+        shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
+        (root / "notebooks" / "failures.txt").write_text(str(failures))
+        return job, provider
+
+    return make
+
+
+def test_no_attempt_pays_for_what_another_has_paid(
+    paid_job: Callable[[int], tuple[Path, Any]], run_here: Callable[..., Any]
+) -> None:
+    """Two attempts of three calls, two of them made before the failure, send three requests; then nothing is kept."""
+    job, provider = paid_job(1)
+    before = provider.stats()["requests"]
+    result = run_here(job, retries=1)
+    assert (result.exit_code, len(result.attempts)) == (0, 2)
+    assert provider.stats()["requests"] - before == 3
+    assert not list((job.parents[1] / ".prodkit" / "replay").iterdir())
+
+
+@pytest.mark.slow
+def test_a_resumed_run_pays_nothing_twice(
+    paid_job: Callable[[int], tuple[Path, Any]], run_here: Callable[..., Any]
+) -> None:
+    """A resumed run has the answers of the failed one; a replay before anything was kept is one clear error."""
+    job, provider = paid_job(1)
+    with pytest.raises(ConfigError) as caught:
+        run_here(job, replay="last")
+    assert caught.value.code == "jobs.nothing-to-replay"
+    before = provider.stats()["requests"]
+    assert run_here(job).exit_code != 0
+    assert run_here(job, resume="last", keep_answers=True).exit_code == 0
+    assert provider.stats()["requests"] - before == 3
