@@ -43,10 +43,10 @@ check: $(VENV)/.test
 
 test: check
 	@echo "prodkit: tests"
-	@$(BIN)/python -m pytest $(TESTS) -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest $(TESTS) --ignore tests/benchmarks -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.test
-	@$(BIN)/python -m pytest $(TESTS) -m slow --timeout 600 $(ARGS)
+	@$(BIN)/python -m pytest $(TESTS) --ignore tests/benchmarks -m slow --timeout 600 $(ARGS)
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --timeout 600 -q $(ARGS)

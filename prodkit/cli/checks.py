@@ -144,13 +144,15 @@ def _writing(project: Project) -> Iterator[Finding]:
 
 
 def _mlflow(project: Project) -> Iterator[Finding]:
-    from prodkit.ledger import Ledger
+    from prodkit.ledger.reach import probe, public_uri
 
-    ledger = Ledger.open(project)
-    if ledger.problem:
-        yield Finding("error", "mlflow", ledger.problem, "start it, or unset MLFLOW_TRACKING_URI")
+    where = public_uri(project.tracking_uri)
+    reason = probe(project.tracking_uri)
+    if reason:
+        what = f"MLflow at {where} can't be reached ({reason}); records wait in the journal"
+        yield Finding("error", "mlflow", what, "start it, or unset MLFLOW_TRACKING_URI")
     else:
-        yield Finding("ok", "mlflow", f"{_without_password(project.tracking_uri)}, experiment `{project.experiment}`")
+        yield Finding("ok", "mlflow", f"{where}, experiment `{project.experiment}`")
 
 
 def _keys(project: Project) -> Iterator[Finding]:  # noqa: ARG001
@@ -179,13 +181,6 @@ def _version_problem(requirement: Requirement) -> str:
 def _failed(topic: str, error: ProdkitError) -> Finding:
     what = error.what if not error.where else f"{error.what} ({error.where})"
     return Finding("error", topic, what, error.fix)
-
-
-def _without_password(uri: str) -> str:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(uri)
-    return uri if parts.password is None else uri.replace(f":{parts.password}@", ":***@")
 
 
 def _plain(text: str) -> str:

@@ -59,7 +59,7 @@ def stop_by_keyboard(page, panel, shots: Path) -> None:
     page.screenshot(path=shots / "panel_light.png")
     stop.focus()
     page.keyboard.press("Enter")
-    page.locator("section.prodkit-card", has_text="long").get_by_text("stopped").wait_for(timeout=60_000)
+    page.locator("section.prodkit-card", has_text="long").get_by_text("stopped in").first.wait_for(timeout=60_000)
     panel.get_by_text("nothing is running").wait_for(timeout=30_000)
     assert "KeyboardInterrupt" in page.content()
 
