@@ -85,3 +85,12 @@ def test_repository_speaks_of_the_product_alone(repository: Path):
     hits = [n for n in names if forbidden.search((repository / n).read_text(encoding="utf-8", errors="replace"))]
     assert names
     assert hits == []
+
+
+def test_readme_shows_the_commands_as_they_are(repository: Path):
+    """README lists every command with the line that `prodkit --help` shows, and no other."""
+    from prodkit.cli import COMMANDS
+
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^  ([a-z]+) {2,}([A-Z].*)$", readme, re.MULTILINE))
+    assert shown == {name: line for name, (_, line) in COMMANDS.items()}
