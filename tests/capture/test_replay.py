@@ -153,6 +153,35 @@ def test_a_stream_that_was_left_is_not_kept(attempt, provider, client):
     assert counts == [1, 1]
 
 
+def test_anthropic_is_replayed(attempt, provider, claude):
+    """Anthropic's messages and their event streams are replayed, too."""
+    body = {"model": "claude-sonnet-4-6", "max_tokens": 50, "messages": QUESTION}
+
+    def ask():
+        whole = claude.messages.create(**body)
+        with claude.messages.stream(**body) as stream:
+            return whole, [event.model_dump(mode="json") for event in stream], stream.get_final_message()
+
+    (first, second), counts, _ = twice(attempt, provider, ask)
+    assert counts == [2, 0]
+    assert second == first
+
+
+def test_other_ways_of_asking_are_replayed(attempt, provider, client):
+    """Responses, embeddings and raw responses of the openai SDK are replayed as what they were."""
+
+    def ask():
+        return (
+            client.responses.create(model=MODEL, input="Hello"),
+            client.embeddings.create(model="text-embedding-3-small", input=["one", "two"]),
+            client.chat.completions.with_raw_response.create(model=MODEL, messages=QUESTION).parse(),
+        )
+
+    (first, second), counts, _ = twice(attempt, provider, ask)
+    assert counts == [3, 0]
+    assert second == first
+
+
 def test_async_calls_are_replayed(attempt, provider):
     """Calls and streams of an async client are replayed, as many at once as there were."""
     from openai import AsyncOpenAI

@@ -1,4 +1,4 @@
-"""A job that is tried again or resumed doesn't pay twice: the provider's own count says so."""
+"""A job that is tried again, resumed or replayed doesn't pay twice: the provider's own count says so."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ def test_no_attempt_pays_for_what_another_has_paid(
 
 
 @pytest.mark.slow
-def test_a_resumed_run_pays_nothing_twice(
+def test_a_resumed_run_and_a_replayed_one_pay_nothing_twice(
     paid_job: Callable[[int], tuple[Path, Any]], run_here: Callable[..., Any]
 ) -> None:
-    """A resumed run has the answers of the failed one; a replay before anything was kept is one clear error."""
+    """A resumed run has the answers of the failed one; kept on request, a later replay needs no provider at all."""
     job, provider = paid_job(1)
     with pytest.raises(ConfigError) as caught:
         run_here(job, replay="last")
@@ -79,4 +79,10 @@ def test_a_resumed_run_pays_nothing_twice(
     before = provider.stats()["requests"]
     assert run_here(job).exit_code != 0
     assert run_here(job, resume="last", keep_answers=True).exit_code == 0
+    assert provider.stats()["requests"] - before == 3
+    provider.outage(100, 503)
+    try:
+        assert run_here(job, replay="last").exit_code == 0
+    finally:
+        provider.outage(0)
     assert provider.stats()["requests"] - before == 3
