@@ -65,13 +65,18 @@ def test_five_megabytes_of_anything(name):
 def test_growth():
     """Ten times the text takes about ten times as long, also when it is made to be slow."""
     for name, part in REPEATED.items():
-        seconds = []
-        for size in (20_000, 200_000):
-            text = (part * size)[:size]
-            start = time.process_time()
-            redact(text)
-            seconds.append(time.process_time() - start)
-        assert seconds[1] < 40 * seconds[0] + 0.2, name
+        short, long = (best_of_three((part * size)[:size]) for size in (20_000, 200_000))
+        assert long < 40 * short + 0.2, name
+
+
+def best_of_three(text: str) -> float:
+    """Seconds of this thread alone: other rooms' threads live in the same process."""
+    seconds = []
+    for _ in range(3):
+        start = time.thread_time()
+        redact(text)
+        seconds.append(time.thread_time() - start)
+    return min(seconds)
 
 
 def test_a_long_prompt():
