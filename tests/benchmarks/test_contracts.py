@@ -150,8 +150,8 @@ def polars_schema() -> Any:
     )
 
 
-def test_polars_is_no_slower_than_pandera_on_pandas(benchmark: BenchmarkFixture) -> None:
-    """The same rows in polars take no longer than pandera on pandas; pandera's own time on polars is recorded beside."""
+def test_polars_takes_half_of_pandera_on_pandas(benchmark: BenchmarkFixture) -> None:
+    """The same rows in polars take at most half of pandera on pandas; pandera's own time on polars is recorded beside."""
     frame, contract, schema = bench_frame(1_000_000), Contract.from_yaml(CONTRACT), pandera_schema()
     other, native = pl.from_pandas(frame), polars_schema()
     benchmark.pedantic(lambda: validate(other, contract), rounds=3, warmup_rounds=1)
@@ -159,7 +159,7 @@ def test_polars_is_no_slower_than_pandera_on_pandas(benchmark: BenchmarkFixture)
     on_polars = best(lambda: native.validate(other, lazy=True), 3)
     figures = {"seconds": ours, "ratio": ours / theirs, "ratio_to_pandera_on_polars": ours / on_polars}
     benchmark.extra_info |= {name: round(figure, 3) for name, figure in figures.items()}
-    assert ours <= theirs
+    assert ours <= 0.5 * theirs
 
 
 def test_a_hundred_rows_cost_two_milliseconds_more_at_most(benchmark: BenchmarkFixture) -> None:

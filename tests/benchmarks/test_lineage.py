@@ -89,6 +89,7 @@ def test_lineage_share(benchmark, folder):
     for name, found in ratios.items():
         benchmark.extra_info[name] = [round(one, 4) for one in statistics.quantiles(found, n=4)]
     assert statistics.median(ratios["watched"]) <= statistics.quantiles(ratios["noise"], n=4)[2], benchmark.extra_info
+    assert statistics.median(ratios["watched"]) < 1.01, benchmark.extra_info
 
 
 @pytest.fixture
