@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.ledger import events
 from prodkit.ledger.mlflow_adapter import Mlflow, OutgoingRun, OutgoingTrace
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError
+from prodkit.ledger.mlflow_prices import METRIC, Opinion, with_opinion
 from prodkit.ledger.shipments import Rejection, Shipments
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Cargo:
         self._runs: dict[str, str] = {}
         self._linked: set[tuple[str, str, int]] = set()
         self.rejections: list[Rejection] = []
+        self.opinions: dict[str, Opinion] = {}
+        """By run key: MLflow's own figures beside ours, with those of earlier batches."""
 
     def send(self, steps: Sequence[Step], *, strict: bool) -> int:
         """Send the steps; returns how many were taken.
@@ -79,6 +82,7 @@ class Cargo:
         for send in (
             self._prompts,
             self._traces,
+            self._opinions,
             self._updates,
             self._datasets,
             self._artifacts,
@@ -122,14 +126,35 @@ class Cargo:
         pairs = [(entry, trace) for entry in _of(entries, events.TRACE) if (trace := self._trace(entry))]
         if not pairs:
             return
+        judged = [with_opinion(trace) for _, trace in pairs]
+        pairs = [(entry, trace) for (entry, _), (trace, _) in zip(pairs, judged, strict=True)]
         try:
             self._mlflow.log_traces([trace for _, trace in pairs])
         except (RejectedError, UncertainError):
             for entry, trace in pairs:  # one of them is bad: find out which
                 self._attempt(entry, partial(self._mlflow.log_traces, [trace]))
+        refused = {(item.stream, item.seq) for item in self.rejections}
+        for (entry, _), (_, opinion) in zip(pairs, judged, strict=True):
+            if (entry.stream, entry.seq) not in refused:
+                self._count(entry.public["run_key"], opinion)
         for _, trace in pairs:
             for name, version in trace.prompts:
                 self._link(trace.run_id, name, version)
+
+    def _count(self, key: str, opinion: Opinion) -> None:
+        if key:
+            before = self.opinions.get(key) or self._shipments.opinion(self._destination, key)
+            self.opinions[key] = before + opinion
+
+    def _opinions(self, entries: Sequence[Entry]) -> None:
+        """The sum over the run's calls as MLflow would have it, where it would have another one."""
+        last = {entry.public["run_key"]: entry for entry in _of(entries, events.TRACE)}
+        for key, opinion in self.opinions.items():
+            run_id = self._run_id(key)
+            if run_id and opinion.differing and key in last:
+                metric = (METRIC, float(opinion.theirs), _milliseconds(last[key]))
+                update = OutgoingRun(run_id, metrics=(metric,))
+                self._attempt(last[key], partial(self._mlflow.update_run, update))
 
     def _trace(self, entry: Entry) -> OutgoingTrace | None:
         content = self._keyring.open(entry.keys, entry.sealed)

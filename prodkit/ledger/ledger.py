@@ -27,9 +27,10 @@ from prodkit.ledger.shipments import Shipments
 from prodkit.records import DatasetRecord, PromptVersion, RunHandle, RunSpec, Status, TraceRecord, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from prodkit.ledger.cleaning import Cleaner
+    from prodkit.ledger.mlflow_prices import Opinion
     from prodkit.manifest import Project
 
 SHIPPER_VARIABLE = "PRODKIT_SHIPPER"
@@ -292,6 +293,12 @@ class Ledger:
         if uri.startswith(("http://", "https://")):
             return f"{public_uri(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
         return f"prodkit ui --run {run_id}"
+
+    def second_opinion(self, run_ids: Sequence[str]) -> Opinion:
+        """What MLflow's own price catalog says of these runs' calls, as far as they are shipped, beside our figure."""
+        from prodkit.ledger.mlflow_prices import Opinion
+
+        return self._shipments.opinions(run_ids) if run_ids and self.places.ship_db.exists() else Opinion()
 
     def close(self) -> None:
         """Sync the journal and give its stream back."""

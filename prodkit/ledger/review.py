@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
+from prodkit.ledger.mlflow_prices import METRIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -78,6 +79,10 @@ def roll_up(cells: Iterable[RunView]) -> dict[str, float]:
         known = [Decimal(repr(cell.metrics[name])) for cell in cells if name in cell.metrics]
         if known:
             totals[name] = float(sum(known, Decimal(0)))
+    # as MLflow would have it: its own figure where it has another one, else ours
+    if any(METRIC in cell.metrics for cell in cells):
+        theirs = [cell.metrics.get(METRIC, cell.metrics.get("cost_usd", 0.0)) for cell in cells]
+        totals[METRIC] = float(sum((Decimal(repr(one)) for one in theirs), Decimal(0)))
     slowest = [cell.metrics["p95_seconds"] for cell in cells if "p95_seconds" in cell.metrics]
     return totals | ({"p95_seconds": max(slowest)} if slowest else {})
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from prodkit.ledger.mlflow_prices import Opinion, totals
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _SCHEMA = """
@@ -23,6 +27,8 @@ CREATE TABLE IF NOT EXISTS prompts (destination TEXT, name TEXT, digest TEXT, ve
 CREATE TABLE IF NOT EXISTS rejected (stream TEXT, seq INTEGER, kind TEXT, reason TEXT, at REAL,
                                      PRIMARY KEY (stream, seq));
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT, at REAL);
+CREATE TABLE IF NOT EXISTS opinions (destination TEXT, key TEXT, ours TEXT, theirs TEXT, differing INTEGER,
+                                     PRIMARY KEY (destination, key));
 """
 
 
@@ -87,14 +93,53 @@ class Shipments:
             rows = database.execute("SELECT stream, segment, offset, seq, hash, destination FROM cursors")
             return {row[0]: Cursor(*row) for row in rows}
 
-    def move(self, cursor: Cursor) -> None:
-        """Everything up to here is in MLflow (or rejected)."""
+    def move(self, cursor: Cursor, opinions: Mapping[str, Opinion] | None = None) -> None:
+        """Everything up to here is in MLflow (or rejected).
+
+        Args:
+            cursor: where shipping goes on.
+            opinions: the new sums of the runs whose calls were shipped; kept in the same transaction, so that a batch
+                which is sent twice is counted once.
+        """
         with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
             database.execute(
                 "INSERT OR REPLACE INTO cursors (stream, segment, offset, seq, hash, destination)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (cursor.stream, cursor.segment, cursor.offset, cursor.seq, cursor.hash, cursor.destination),
             )
+            self._keep(database, cursor.destination, opinions or {})
+            database.execute("COMMIT")
+
+    def keep(self, destination: str, opinions: Mapping[str, Opinion]) -> None:
+        """Keep the new sums of runs, of whose calls one was shipped later than the rest."""
+        with self._open() as database:
+            self._keep(database, destination, opinions)
+
+    @staticmethod
+    def _keep(database: sqlite3.Connection, destination: str, opinions: Mapping[str, Opinion]) -> None:
+        database.executemany(
+            "INSERT OR REPLACE INTO opinions (destination, key, ours, theirs, differing) VALUES (?, ?, ?, ?, ?)",
+            [(destination, key, str(one.ours), str(one.theirs), one.differing) for key, one in opinions.items()],
+        )
+
+    def opinion(self, destination: str, key: str) -> Opinion:
+        """What MLflow would have of a run's calls that were shipped, beside what we have."""
+        with self._open() as database:
+            row = database.execute(
+                "SELECT ours, theirs, differing FROM opinions WHERE destination = ? AND key = ?", (destination, key)
+            ).fetchone()
+        return Opinion(Decimal(row[0]), Decimal(row[1]), row[2]) if row else Opinion()
+
+    def opinions(self, run_ids: Sequence[str]) -> Opinion:
+        """The same over several runs, by MLflow's ids."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT ours, theirs, differing FROM opinions JOIN runs USING (destination, key)"
+                " WHERE run_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(run_ids)),),
+            ).fetchall()
+        return totals(Opinion(Decimal(row[0]), Decimal(row[1]), row[2]) for row in rows)
 
     def run(self, destination: str, key: str) -> ShippedRun | None:
         """The run of this key, None when nobody has begun to create it."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from prodkit.ledger.keys import Keyring
     from prodkit.ledger.mlflow_adapter import Mlflow
+    from prodkit.ledger.mlflow_prices import Opinion
     from prodkit.ledger.places import Places
 
 _DESTINATION_KINDS = {events.OPEN, events.DESTINATION}
@@ -111,10 +112,10 @@ class Shipping:
         for stream, segments in by_stream(self._places.journal).items():
             cursor = cursors.get(stream, Cursor(stream))
             while steps := read_chunk(segments, cursor):
-                after = self._ship(steps, cursor, strict=strict)
+                after, opinions = self._ship(steps, cursor, strict=strict)
                 if after == cursor:
                     break
-                self.shipments.move(after)
+                self.shipments.move(after, opinions)
                 moved += after.seq - cursor.seq
                 cursor = after
         return moved
@@ -132,10 +133,11 @@ class Shipping:
                         destination = str(step.entry.public.get("destination", cursor.destination))
                     if (stream, step.entry.seq) in refused:
                         self.shipments.forget_rejection(stream, step.entry.seq)
-                        self._send([step], destination, strict=False)
+                        _, opinions = self._send([step], destination, strict=False)
+                        self.shipments.keep(destination, opinions)
 
-    def _ship(self, steps: list[Step], cursor: Cursor, *, strict: bool) -> Cursor:
-        """Ship the steps up to the first that goes elsewhere or has to wait; the cursor behind them."""
+    def _ship(self, steps: list[Step], cursor: Cursor, *, strict: bool) -> tuple[Cursor, dict[str, Opinion]]:
+        """Ship the steps up to the first that goes elsewhere or has to wait; the cursor behind them, and new sums."""
         destination = cursor.destination
         batch: list[Step] = []
         for step in steps:
@@ -148,11 +150,13 @@ class Shipping:
                 continue
             batch.append(step)
         if not batch:
-            return cursor
-        taken = self._send(batch, destination, strict=strict)
-        return dataclasses.replace(batch[taken - 1].cursor, destination=destination) if taken else cursor
+            return cursor, {}
+        taken, opinions = self._send(batch, destination, strict=strict)
+        if not taken:
+            return cursor, {}
+        return dataclasses.replace(batch[taken - 1].cursor, destination=destination), opinions
 
-    def _send(self, batch: list[Step], destination: str, *, strict: bool) -> int:
+    def _send(self, batch: list[Step], destination: str, *, strict: bool) -> tuple[int, dict[str, Opinion]]:
         mlflow = self.mlflow(destination)
         creation = Creation(mlflow, self.shipments, destination, self._places.runs_lock)
         cargo = Cargo(mlflow, creation, self.shipments, destination, self._keyring, self._places)
@@ -160,7 +164,7 @@ class Shipping:
         for rejection in cargo.rejections:
             self.shipments.reject(rejection)
         self._tidy(batch[:taken])
-        return taken
+        return taken, cargo.opinions
 
     def _tidy(self, steps: list[Step]) -> None:
         for step in steps:

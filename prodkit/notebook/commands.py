@@ -108,7 +108,8 @@ class Commands:
         unpriced = sum(run.unpriced for run in history)
         rows.append(("total", sum(run.calls for run in history), "", "", usd(total), unpriced or ""))
         heads = ("run", "calls", "tokens in", "tokens out", "cost", "unpriced calls")
-        return Table("costs of this kernel's runs", heads, tuple(rows), tuple(_balances()))
+        remarks = (*_balances(), *_second_opinion(history))
+        return Table("costs of this kernel's runs", heads, tuple(rows), remarks)
 
     def panel(self, words: Sequence[str]) -> RunPanel:
         """Follow the runs of this kernel live, with a button that stops them."""
@@ -211,6 +212,17 @@ def _balances() -> list[str]:
         for balance in balances
         if balance.limit is not None
     ]
+
+
+def _second_opinion(history: Sequence[RunSummary]) -> list[str]:
+    """MLflow's own figure, where it has another one for the calls that it has got so far."""
+    from prodkit.ledger import Ledger
+
+    opinion = Ledger.open(find_project()).second_opinion([run.run_id for run in history if run.run_id])
+    if not opinion.differing:
+        return []
+    calls = "1 call" if opinion.differing == 1 else f"{opinion.differing} calls"
+    return [f"MLflow says {usd(opinion.theirs)} instead of {usd(opinion.ours)}: its own prices differ for {calls}"]
 
 
 def _frame_and_target(words: Sequence[str]) -> tuple[str, str | None]:

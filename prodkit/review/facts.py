@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from prodkit.ledger.mlflow_prices import METRIC
 from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prompts_of, roll_up, run_tree
 from prodkit.ownership import check, matrix
 from prodkit.records import now
@@ -83,6 +84,7 @@ class Facts:
     job_digest: str  # "" for a run that isn't of a job
     simulated: bool
     cost_usd: str
+    cost_usd_mlflow: str  # "" where MLflow's own price catalog agrees
     totals: dict[str, int]
     p95_seconds: float | None
     data: tuple[DataUse, ...]
@@ -129,6 +131,7 @@ def gather(project: Project, run_id: str) -> Facts:
         job_digest=root.tags.get("prodkit.job_digest", ""),
         simulated=any(run.tags.get("prodkit.simulated") == "true" for run in runs),
         cost_usd=str(Decimal(repr(figures.get("cost_usd", 0.0)))),
+        cost_usd_mlflow=_figure(figures.get(METRIC)),
         totals={name: int(figures.get(name, 0)) for name in SUMMED if name != "cost_usd"},
         p95_seconds=figures.get("p95_seconds"),
         data=tuple(_data_uses(runs, manifest)),
@@ -140,6 +143,11 @@ def gather(project: Project, run_id: str) -> Facts:
         decision=_decision(root),
     )
     return _with_findings(facts, manifest)
+
+
+def _figure(usd: float | None) -> str:
+    """A sum of money as people write it; floating-point noise of the catalog left out."""
+    return "" if usd is None else f"{round(Decimal(repr(usd)), 9).normalize():f}"
 
 
 def _names(ids: tuple[str, ...], manifest: Manifest) -> str:
@@ -234,6 +242,11 @@ def _about_service(facts: Facts, manifest: Manifest) -> Iterator[str]:
 def _about_calls(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: ARG001  all questions have one signature
     if facts.totals["llm_calls_unpriced"]:
         yield f"{facts.totals['llm_calls_unpriced']} calls have no price; the cost above leaves them out."
+    if facts.cost_usd_mlflow:
+        yield (
+            f"MLflow's own price catalog says ${facts.cost_usd_mlflow} of the calls that cost ${facts.cost_usd} here; "
+            "the calls in question carry both figures."
+        )
     if facts.totals["llm_errors"]:
         yield f"{facts.totals['llm_errors']} calls failed."
 

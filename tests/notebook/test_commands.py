@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prodkit.manifest import find_project
 from prodkit.notebook.always import name_of
 from prodkit.notebook.commands import Commands
 
@@ -93,6 +94,18 @@ def test_costs_add_up(notebook: Any, client: Any) -> None:
     total = next(line.split() for line in lines if line.strip().startswith("total"))
     assert total[1] == "2"
     assert any(line.strip().startswith("a ") for line in lines)
+
+
+def test_costs_say_what_mlflow_would_say(notebook: Any, client: Any, project: Project) -> None:
+    """Under a contract price the list price of MLflow's catalog is a line below the table, once the calls are there."""
+    from prodkit.ledger import Ledger
+
+    price = "models: [{name: gpt-4o-mini, provider: openai, price: {input: 100, output: 100}}]\n"
+    (project.root / "prodkit.yaml").write_text("service: {name: demo}\n" + price)
+    notebook.run(f"%%prodkit --name a\n{ASK}")
+    assert "MLflow says" not in shown(notebook.run("%prodkit costs"))
+    Ledger.open(find_project()).flush()
+    assert "its own prices differ for 1 call" in shown(notebook.run("%prodkit costs"))
 
 
 def test_contract_drafts_from_the_frame_and_never_overwrites(notebook: Any, project: Project) -> None:

@@ -128,6 +128,20 @@ def test_what_a_reviewer_should_ask_is_a_finding(triage: Project, job_run: RunHa
     assert any(told.startswith(finding) for told in gather(triage, job_run.run_id).findings)
 
 
+def test_mlflows_own_cost_is_a_second_opinion(triage: Project, job_run: RunHandle):
+    """Where MLflow's prices come to another sum, page and finding say both; else neither says a word."""
+    assert "MLflow says" not in to_html(gather(triage, job_run.run_id))
+    ledger = Ledger.open(triage)
+    (cell,) = runs_tagged(triage, "prodkit.key", "job-1.cell")
+    ledger.log_metrics(RunHandle("job-1.cell", cell.name, cell.run_id), {"cost_usd_mlflow": 0.125})
+    ledger.flush()
+    facts = gather(triage, job_run.run_id)
+    assert facts.cost_usd_mlflow == "0.125"
+    assert any("$0.125" in told and "$0.25" in told for told in facts.findings)
+    assert "<dt>MLflow says</dt><dd>$0.125</dd>" in to_html(facts)
+    assert "$0.25 (MLflow says $0.125)" in to_markdown(facts)
+
+
 def test_page_escapes_what_people_wrote(triage: Project, job_run: RunHandle):
     """A purpose with markup is text on the page, and the page fetches nothing and runs no script."""
     html = to_html(gather(triage, job_run.run_id))
