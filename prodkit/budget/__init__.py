@@ -1,7 +1,9 @@
 """Hard limits that hold over threads and processes: reserve before a call, settle after it.
 
 A limit is compared with what is spent plus what is reserved, in one SQLite transaction; so concurrent calls can't all
-pass the check before the first of them has paid. What can still go over a limit is the error of one estimate.
+pass the check before the first of them has paid. Reserved is the most that a call can cost, so calls side by side stay
+below the limit however long their answers are. Where a call's most no longer fits, it waits until it is alone; then
+what can still go over the limit is the error of one estimate.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from prodkit.budget import owners, store
-from prodkit.budget.store import DEFAULT_LEASE, Limit
+from prodkit.budget.store import DEFAULT_LEASE, Limit, Obstacle
 from prodkit.errors import BudgetError
 from prodkit.records import new_id, now
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from prodkit.manifest.model import Budget
 
-__all__ = ["Announcement", "Balance", "Budgets", "Reservation", "Scopes"]
+__all__ = ["Announcement", "Balance", "Budgets", "Obstacle", "Reservation", "Scopes", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Reservation:
     """Money set aside for one call."""
 
     id: str
-    amount: Decimal  # 0 for an unpriced call that the manifest allows
+    amount: Decimal  # what the call will probably cost; 0 for an unpriced call that the manifest allows
     keys: tuple[str, ...]
     unpriced: bool = False
     announcements: tuple[Announcement, ...] = ()
@@ -83,42 +85,53 @@ class Budgets:
     def __init__(self, path: Path, budget: Budget, *, lease: float = DEFAULT_LEASE) -> None:
         self.path, self.budget, self.lease = path, budget, lease
 
-    def reserve(self, scopes: Scopes, amount: Decimal | None, *, when: datetime | None = None) -> Reservation:
-        """Set `amount` aside in all scopes, or refuse the call.
+    def reserve(
+        self, scopes: Scopes, amount: Decimal | None, *, bound: Decimal | None = None, when: datetime | None = None
+    ) -> Reservation:
+        """Set a call's money aside in all scopes, or refuse the call.
 
         Args:
             scopes: whom the call is charged to.
-            amount: an upper bound in US dollars; None when the price isn't known.
+            amount: what the call will cost, estimated generously, in US dollars; None when the price isn't known.
+            bound: the most that it can cost, which is what is reserved; the same as `amount` by default.
             when: the call's time, now by default.
 
         Raises:
             BudgetError: `budget.exceeded`, `budget.unpriced` (the manifest refuses unpriced calls under a budget), or
                 `budget.unavailable` (limits are set and the database can't be used).
         """
+        asked = self.attempt(scopes, amount, bound=bound, when=when)
+        if isinstance(asked, Obstacle):
+            raise refusal(asked, amount or Decimal(0))
+        return asked
+
+    def attempt(
+        self, scopes: Scopes, amount: Decimal | None, *, bound: Decimal | None = None, when: datetime | None = None
+    ) -> Reservation | Obstacle:
+        """As `reserve`; where the call has only to wait for others, gives the obstacle instead of raising."""
         limits = self._limits(scopes, when or now())
         bounded = [limit for limit in limits if limit.usd is not None]
         if amount is None and bounded and self.budget.unpriced == "refuse":
             raise _unpriced_error(bounded)
         if amount is not None and amount < 0:
             raise BudgetError("budget.negative", "A reservation can't be negative.", fix="pass an amount of 0 or more")
-        reservation = Reservation(
-            new_id("bud"), amount or Decimal(0), tuple(limit.key for limit in limits), amount is None, (), limits
-        )
+        name, keys, asked = new_id("bud"), tuple(limit.key for limit in limits), amount or Decimal(0)
+        most = asked if bound is None else max(asked, bound)
         try:
             with store.transaction(self.path) as connection:
                 store.expire(connection, owners.is_gone)
-                refusing = store.first_exceeded(connection, limits, reservation.amount)
-                if refusing is not None:
-                    raise _exceeded_error(*refusing, reservation.amount)
-                store.hold(connection, reservation.id, reservation.keys, reservation.amount, owners.me(), self.lease)
+                obstacle = store.first_obstacle(connection, limits, asked, most)
+                if obstacle is not None and obstacle.passing:
+                    return obstacle
+                if obstacle is not None:
+                    raise refusal(obstacle, asked)
+                store.hold(connection, name, keys, most, owners.me(), self.lease)
                 crossed = store.cross(connection, limits, self.budget.thresholds)
         except store.UnavailableError as error:
             if bounded:
                 raise _unavailable_error(error) from error
-            return reservation
-        return Reservation(
-            reservation.id, reservation.amount, reservation.keys, reservation.unpriced, _announce(crossed), limits
-        )
+            return Reservation(name, asked, keys, amount is None, (), limits)
+        return Reservation(name, asked, keys, amount is None, _announce(crossed), limits)
 
     def settle(self, reservation: Reservation, actual: Decimal | None) -> tuple[Announcement, ...]:
         """Replace a reservation by what the call has cost; a second settlement of the same one changes nothing.
@@ -126,7 +139,7 @@ class Budgets:
         Args:
             reservation: as `reserve` gave it.
             actual: the cost in US dollars; 0 when the call was never made; None when its cost isn't known: then the
-                reserved amount counts as spent.
+                estimated amount counts as spent.
 
         Returns:
             The thresholds crossed by this call.
@@ -187,12 +200,14 @@ def _usd(amount: Decimal) -> str:
     return f"${amount:,.2f}" if amount >= Decimal("0.01") or amount == 0 else f"${amount:.6f}"
 
 
-def _exceeded_error(limit: Limit, spent: Decimal, held: Decimal, amount: Decimal) -> BudgetError:
-    reserved = f" and {_usd(held)} are reserved by running calls" if held else ""
+def refusal(obstacle: Obstacle, amount: Decimal) -> BudgetError:
+    """The error of a call that would probably cost `amount` and may not start."""
+    limit = obstacle.limit
+    reserved = f" and {_usd(obstacle.held)} are reserved by running calls" if obstacle.held else ""
     return BudgetError(
         "budget.exceeded",
         f"The call was refused: up to {_usd(amount)} more would break the {limit.scope} budget of "
-        f"{_usd(limit.usd or Decimal(0))}; {_usd(spent)} are spent{reserved}.",
+        f"{_usd(limit.usd or Decimal(0))}; {_usd(obstacle.spent)} are spent{reserved}.",
         where=limit.setting,
         fix=f"raise {limit.setting}, lower the call's max_tokens, or use a cheaper model",
     )

@@ -152,20 +152,38 @@ def totals(connection: sqlite3.Connection, key: str) -> tuple[Decimal, Decimal]:
     return _usd(row[0]), _usd(row[1])
 
 
-def first_exceeded(
-    connection: sqlite3.Connection, limits: Sequence[Limit], amount: Decimal
-) -> tuple[Limit, Decimal, Decimal] | None:
-    """The first limit that `amount` more would break, with what is spent and reserved.
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """The limit that keeps a call from starting, and what of it is spent and reserved.
 
-    A scope whose limit is used up refuses free and unpriced calls too.
+    `passing` means that the call fits as soon as those that are under way have been settled.
     """
+
+    limit: Limit
+    spent: Decimal
+    held: Decimal
+    passing: bool = False
+
+
+def first_obstacle(
+    connection: sqlite3.Connection, limits: Sequence[Limit], amount: Decimal, bound: Decimal
+) -> Obstacle | None:
+    """What keeps a call from starting that will probably cost `amount` and can't cost more than `bound`.
+
+    Beside others it may start while all bounds together stay below the limit. Where its bound is too much, it may
+    still start alone: then what goes over the limit is the error of one estimate. A scope whose limit is used up
+    refuses free and unpriced calls too.
+    """
+    crowded = None
     for limit in limits:
         if limit.usd is None:
             continue
         spent, held = totals(connection, limit.key)
-        if spent + held + amount > limit.usd or (amount == 0 and spent >= limit.usd):
-            return limit, spent, held
-    return None
+        if spent + amount > limit.usd or (amount == 0 and spent >= limit.usd):
+            return Obstacle(limit, spent, held)
+        if held and spent + held + bound > limit.usd:
+            crowded = crowded or Obstacle(limit, spent, held, passing=True)
+    return crowded
 
 
 def hold(

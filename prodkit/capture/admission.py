@@ -1,37 +1,55 @@
-"""Whether a call may start: the kill switch, then the budget."""
+"""Whether a call may start: the kill switch, then the budget.
+
+A call reserves the most that it can cost. Where that no longer fits beside the calls that are under way, it waits for
+them, and at the edge of a budget the calls go one by one.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from prodkit.budget import Budgets, Scopes
-from prodkit.capture import payload
+from prodkit.budget import Budgets, Obstacle, Scopes, refusal
+from prodkit.capture import bounds
 from prodkit.errors import BudgetError, ProdkitError
-from prodkit.pricing import estimate
 
 if TYPE_CHECKING:
-    from decimal import Decimal
+    from collections.abc import Iterator
     from pathlib import Path
 
     from prodkit.budget import Reservation
     from prodkit.capture.calls import Call
     from prodkit.capture.runs import OpenRun
 
-_FIRST_GUESS = 1_024  # output tokens, for a call that sets no limit
-_LEAST_GUESS = 64
-_NO_CONTENT = frozenset({"model", "stream", "stream_options"})
+PATIENCE = 120.0  # seconds to wait while none of the others is settled
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
+_WAITED = (
+    "Calls waited for each other, because together they could have broken the budget; a `max_tokens` lets more of them "
+    "run at once."
+)
+_held: Counter[object] = Counter()  # reservations of calls under way, by the thread or task that they were begun in
+_lock = threading.Lock()
 
 
 class Admission:
     """Money that is set aside for one call."""
 
-    def __init__(self, run: OpenRun, budgets: Budgets | None, reservation: Reservation | None) -> None:
+    def __init__(self, run: OpenRun, budgets: Budgets | None = None, reservation: Reservation | None = None) -> None:
         self._run, self._budgets, self._reservation = run, budgets, reservation
+        self._places = _places() if reservation is not None else ()
+        _count(self._places, 1)
 
     def settle(self, actual: Decimal | None) -> None:
-        """Replace what was set aside by what the call has cost; None keeps the reserve as spent."""
+        """Replace what was set aside by what the call has cost; None keeps the estimate as spent."""
         if self._budgets is None or self._reservation is None:
             return
+        _count(self._places, -1)
+        self._places = ()
         try:
             crossed = self._budgets.settle(self._reservation, actual)
         except BudgetError as error:  # the call has been made; the next one is refused by the same error
@@ -42,27 +60,92 @@ class Admission:
 
 
 def admit(call: Call) -> Admission:
-    """Let a call start, with its upper price set aside.
+    """Let a call start, with the most that it can cost set aside.
 
     Raises:
         ProdkitError: `capture.kill-switch`, or `capture.stopped` after `run.stop()`.
         BudgetError: `budget.exceeded`, `budget.unpriced` or `budget.unavailable`.
     """
+    asking = _Asking(call)
+    for pause in asking.pauses(alone=bool(_held[threading.get_ident()])):
+        time.sleep(pause)
+    return asking.admission
+
+
+async def aadmit(call: Call) -> Admission:
+    """`admit` for an async client: other tasks go on while this one waits."""
+    asking = _Asking(call)
+    for pause in asking.pauses(alone=bool(_held[asyncio.current_task()])):
+        await asyncio.sleep(pause)
+    return asking.admission
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One call at the door."""
+
+    call: Call
+    admitted: Admission | None = None
+
+    @property
+    def admission(self) -> Admission:
+        return self.admitted or Admission(self.call.run)
+
+    def pauses(self, *, alone: bool) -> Iterator[float]:
+        """Seconds to wait before each further try; ends when the call may start.
+
+        Args:
+            alone: those that hold the budget go on in this very thread or task, so waiting for them would be in vain.
+        """
+        run = self.call.run
+        check_kill_switch(run)
+        if not _is_limited(run):
+            return
+        budgets, scopes = budgets_of(run), _scopes(self.call)
+        amount, bound = bounds.of_call(self.call)
+        pause, seen, until = _FIRST_PAUSE, None, 0.0
+        while isinstance(asked := budgets.attempt(scopes, amount, bound=bound), Obstacle):
+            state = asked.spent, asked.held
+            if state != seen:
+                seen, until = state, time.monotonic() + PATIENCE
+            if alone or time.monotonic() > until:
+                raise refusal(asked, amount or Decimal(0))
+            run.note(_WAITED)
+            yield pause
+            pause = min(_LONGEST_PAUSE, pause * 2)
+            check_kill_switch(run)
+        for announcement in asked.announcements:
+            run.announce(str(announcement))
+        self.admitted = Admission(run, budgets, asked)
+
+
+def _is_limited(run: OpenRun) -> bool:
+    budget = run.manifest.budget
+    limits = (run.budget_limit, budget.per_run, budget.per_day, budget.per_month, budget.per_user)
+    return any(limit is not None for limit in limits)
+
+
+def _scopes(call: Call) -> Scopes:
     run = call.run
-    check_kill_switch(run)
-    budget, limit = run.manifest.budget, run.budget_limit
-    if limit is None and all(
-        one is None for one in (budget.per_run, budget.per_day, budget.per_month, budget.per_user)
-    ):
-        return Admission(run, None, None)
-    budgets = budgets_of(run)
-    scopes = Scopes(
-        run=run.budget_key, user=call.stamp.user, cell=run.key if limit is not None else "", cell_limit=limit
-    )
-    reservation = budgets.reserve(scopes, upper_cost(call))
-    for announcement in reservation.announcements:
-        run.announce(str(announcement))
-    return Admission(run, budgets, reservation)
+    limit = run.budget_limit
+    return Scopes(run=run.budget_key, user=call.stamp.user, cell=run.key if limit is not None else "", cell_limit=limit)
+
+
+def _places() -> tuple[object, ...]:
+    """This thread, and this task where there is one."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return (threading.get_ident(),) if task is None else (threading.get_ident(), task)
+
+
+def _count(places: tuple[object, ...], change: int) -> None:
+    with _lock:
+        for place in places:
+            _held[place] += change
+            if not _held[place]:
+                del _held[place]
 
 
 def budgets_of(run: OpenRun) -> Budgets:
@@ -91,15 +174,3 @@ def check_kill_switch(run: OpenRun) -> None:
             where=str(run.project.path(name)),
             fix="find out who put the file there and why, then remove it",
         )
-
-
-def upper_cost(call: Call) -> Decimal | None:
-    """What the call can cost at most, as far as its request tells; None when the price isn't known."""
-    limit = payload.output_limit(call.body)
-    guess = limit if limit is not None else call.run.guess_output(call.model, _FIRST_GUESS, _LEAST_GUESS)
-    tokens = payload.upper_input_tokens([value for key, value in call.body.items() if key not in _NO_CONTENT])
-    manifest = call.run.manifest
-    cost = estimate(call.provider, call.model, prompt_tokens=tokens, max_output_tokens=guess, manifest=manifest)
-    if cost is None and limit is None:  # embeddings have no price for output
-        return estimate(call.provider, call.model, prompt_tokens=tokens, max_output_tokens=0, manifest=manifest)
-    return cost

@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import payload, replay, sdks
-from prodkit.capture.admission import admit, check_kill_switch
+from prodkit.capture.admission import aadmit, admit, check_kill_switch
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, within_call
 from prodkit.capture.sending import Sender, policy_of
@@ -73,7 +73,7 @@ async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
         check_kill_switch(call.run)
         if (kept := replay.find(call)) is not None:
             return _receive(call, sender, await sender.rebuild(kept.content))
-        call.admission = admit(call)
+        call.admission = await aadmit(call)
         if policy is None:
             return _receive(call, sender, await sender.bare())
         if call.streamed:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 _CONTENT = frozenset({"messages", "input", "prompt", "system", "instructions", "file", "image", "mask", "model"})
 _PROMPT = ("system", "instructions", "messages", "input", "prompt")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
-_IMAGE_TOKENS = 1_500  # what a large picture is billed at, roughly, by the vendors
 _BYTES_PER_TOKEN = 3  # fewer than any tokenizer needs for prose, so that the estimate is an upper one
+_IMAGE_TOKENS, _MOST_IMAGE_TOKENS = 1_500, 50_000  # what a large picture is billed at, usually and at the worst
+_BYTES_PER_SOUND_TOKEN = 200  # of base64; ten tokens a second, and less than this only below 16 kbit/s
 
 
 def plain(value: Any) -> Any:
@@ -66,17 +67,34 @@ def texts(content: Any) -> Iterator[tuple[str, str]]:
             yield from texts(inner)
 
 
-def upper_input_tokens(value: Any) -> int:
-    """At most so many tokens does this request hold, counted from its bytes."""
+def upper_input_tokens(value: Any, *, most: bool = False) -> int:
+    """At most so many tokens does this request hold, counted from its bytes.
+
+    Args:
+        value: the request, or a part of it.
+        most: count what no tokenizer and no vendor exceeds, not only none for prose and usual pictures.
+    """
     if isinstance(value, str):
         if value.startswith("data:"):
-            return _IMAGE_TOKENS
-        return len(value.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN + 1
+            return _MOST_IMAGE_TOKENS if most else _IMAGE_TOKENS
+        return len(value.encode("utf-8", "surrogatepass")) // (1 if most else _BYTES_PER_TOKEN) + 1
     if isinstance(value, dict):
-        return 4 + sum(upper_input_tokens(key) + upper_input_tokens(inner) for key, inner in value.items())
+        if isinstance(value.get("data"), str) and ("format" in value or "media_type" in value):
+            return _embedded(value, most=most)
+        if isinstance(value.get("url"), str) and value["url"].startswith("http"):  # only a picture is fetched
+            return _MOST_IMAGE_TOKENS if most else _IMAGE_TOKENS
+        inner = value.items()
+        return 4 + sum(upper_input_tokens(key, most=most) + upper_input_tokens(one, most=most) for key, one in inner)
     if isinstance(value, list | tuple):
-        return sum(upper_input_tokens(inner) for inner in value)
+        return sum(upper_input_tokens(inner, most=most) for inner in value)
     return 1
+
+
+def _embedded(part: dict[str, Any], *, most: bool) -> int:
+    """Tokens of a sound (`format`) or a picture (`media_type`) that stands in the request as base64."""
+    if "format" in part:
+        return len(part["data"]) // _BYTES_PER_SOUND_TOKEN + 1
+    return _MOST_IMAGE_TOKENS if most else _IMAGE_TOKENS
 
 
 def output_limit(body: Mapping[str, Any]) -> int | None:

@@ -1,4 +1,4 @@
-"""The third part of the MLflow adapter: what MLflow's own price catalog says of a call, as a second opinion.
+"""The third part of the MLflow adapter: its model catalog, for the limits of models and as a second opinion on prices.
 
 The figure that counts is the record's. MLflow's catalog knows no long-context tiers, no batches, no audio and no
 contract prices; where it comes to another sum, a reviewer should see both. Only the catalog that MLflow ships is
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -27,6 +28,8 @@ AGREED = Decimal("0.01")
 
 _USAGE, _COST = "mlflow.chat.tokenUsage", "mlflow.llm.cost"
 _PROBE = 1_000_000
+_DATE = re.compile(r"-20\d\d-?\d\d-?\d\d$")
+_PROVIDERS = {"google": "gemini", "aws": "bedrock"}  # the catalog's names where the price table has others
 _KINDS = ("prompt_tokens", "completion_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -115,6 +118,24 @@ def _rates(model: str, provider: str) -> tuple[Decimal, ...] | None:
             return None
         rates.append(Decimal(repr(sum(found))) / _PROBE)
     return tuple(rates) if any(rates) else None
+
+
+@lru_cache(maxsize=1024)
+def output_limit(provider: str, model: str) -> int | None:
+    """The most tokens that a model answers with, by MLflow's catalog; None where it doesn't know the model."""
+    limits, name = _limits(provider), model.rsplit("/", 1)[-1].lower()
+    return limits.get(name) or limits.get(_DATE.sub("", name))
+
+
+@lru_cache(maxsize=64)
+def _limits(provider: str) -> dict[str, int]:
+    os.environ.setdefault("MLFLOW_MODEL_CATALOG_URI", "")
+    try:
+        from mlflow.utils.providers import get_models
+    except ImportError:
+        return {}
+    found = get_models(_PROVIDERS.get(provider, provider))
+    return {one["model"].lower(): int(one["max_output_tokens"]) for one in found if one["max_output_tokens"]}
 
 
 def _opened(text: Any, kind: type = dict) -> Any:

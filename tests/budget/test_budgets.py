@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from prodkit.budget import Budgets, Scopes
+from prodkit.budget import Budgets, Obstacle, Scopes
 from prodkit.errors import BudgetError
 from prodkit.manifest.model import Budget
 
@@ -66,6 +66,25 @@ def test_fifty_concurrent_calls(tmp_path):
     with ThreadPoolExecutor(50) as pool:
         assert sum(pool.map(call, range(50))) == 20
     assert money.balances(scopes)[-1].spent == 1
+
+
+def test_bounds_beside_others_and_alone(tmp_path):
+    """Beside others a call needs room for the most it can cost; alone it needs room for its estimate."""
+    money, scopes = budgets(tmp_path, per_run=1), Scopes(run="r")
+    first = money.reserve(scopes, 10 * CENT, bound=70 * CENT)
+    waiting = money.attempt(scopes, 10 * CENT, bound=70 * CENT)
+    assert isinstance(waiting, Obstacle)
+    assert (waiting.passing, waiting.spent, waiting.held) == (True, 0, 70 * CENT)
+    with pytest.raises(BudgetError, match="reserved by running calls"):
+        money.reserve(scopes, 10 * CENT, bound=70 * CENT)
+    money.settle(money.reserve(scopes, 10 * CENT), 10 * CENT)  # a short one fits beside it
+    money.settle(first, 65 * CENT)
+    last = money.reserve(scopes, 10 * CENT, bound=70 * CENT)  # alone
+    assert isinstance(money.attempt(scopes, CENT), Obstacle)
+    money.settle(last, None)
+    assert money.balances(scopes)[-1].spent == 85 * CENT
+    with pytest.raises(BudgetError, match="would break the run budget"):
+        money.attempt(scopes, 20 * CENT, bound=70 * CENT)
 
 
 def test_thresholds(tmp_path):
