@@ -157,6 +157,20 @@ class TraceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedbackRecord:
+    """What a person says of one answer. MLflow shows it at the call's trace as a human assessment."""
+
+    id: str
+    request_id: str
+    trace_id: str
+    person: str  # who said it
+    value: bool | float | str  # e.g. True for a thumb up, 4.0 for a score
+    name: str = "human_review"  # what is judged
+    comment: str = ""
+    given: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One rule of a contract that the data breaks. Holds positions and counts, never values."""
 

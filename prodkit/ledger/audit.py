@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from prodkit.ledger.checkpoints import Checkpoint
     from prodkit.manifest import Project
-    from prodkit.records import CallRecord, DatasetRecord
+    from prodkit.records import CallRecord, DatasetRecord, FeedbackRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class Audit:
                 events.read_dataset(e.public) for e in self.entries(events.DATASET) if e.public["run_key"] in keys
             ),
             prompts=tuple(self._prompts(call)),
-            reviews=tuple(self._reviews(call.trace_id)),
+            reviews=tuple(self._reviews(call)),
         )
 
     def calls(self, *, user: str | None = None) -> Iterator[tuple[Entry, CallRecord, bool]]:
@@ -213,14 +214,19 @@ class Audit:
                 yield PromptText(name, version, digest, entry.public["template"], entry.public["parameters"])
                 return
 
-    def _reviews(self, trace_id: str) -> list[str]:
-        """Human feedback lives in MLflow; a request is explained without it when MLflow can't be reached."""
-        if not trace_id or probe(tracking_uri(self.project)):
-            return []
-        try:
-            return self._mlflow().reviews(trace_id)
-        except Exception:
-            return []
+    def _reviews(self, call: CallRecord) -> list[str]:
+        """What people said: as the journal has it, and in MLflow's own UI, as far as MLflow can be reached."""
+        said = [
+            events.read_feedback(entry.public, private)
+            for entry in self.entries(events.FEEDBACK)
+            if entry.public["request_id"] == call.request_id
+            and (private := self._ledger.keyring.open(entry.keys, entry.sealed)) is not None
+        ]
+        if call.trace_id and not probe(tracking_uri(self.project)):
+            known = {feedback.id for feedback in said}
+            with contextlib.suppress(Exception):  # a request is explained without MLflow, too
+                said += [one for one in self._mlflow().reviews(call.trace_id) if one.id not in known]
+        return [_read_aloud(feedback) for feedback in said]
 
     def _mlflow(self) -> Any:
         if reason := probe(tracking_uri(self.project)):
@@ -249,3 +255,9 @@ class Audit:
                 where=str(self._places.journal),
                 fix="run a captured cell first, or pass --project",
             )
+
+
+def _read_aloud(feedback: FeedbackRecord) -> str:
+    return f"{feedback.name}: {feedback.value} ({feedback.person})" + (
+        f": {feedback.comment}" if feedback.comment else ""
+    )

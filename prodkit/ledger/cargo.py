@@ -219,8 +219,18 @@ class Cargo:
     def _rest(self, entries: Sequence[Entry]) -> None:
         for entry in _of(entries, events.NOTE):
             self._attempt(entry, partial(self._mlflow.note_experiment, entry.public["markdown"]))
+        for entry in _of(entries, events.FEEDBACK):
+            self._attempt(entry, partial(self._feedback, entry))
         for entry in _of(entries, events.ERASE):
             self._attempt(entry, partial(self._mlflow.delete_traces, entry.public["trace_ids"]))
+
+    def _feedback(self, entry: Entry) -> None:
+        said = self._keyring.open(entry.keys, entry.sealed)
+        if said is None:  # erased before it was shipped
+            return
+        if not entry.public["trace_id"]:
+            raise RejectedError("its call has no trace")
+        self._mlflow.log_feedback(events.read_feedback(entry.public, said))
 
     def _known(self, key: str, entries: Sequence[Entry]) -> str:
         run_id = self._run_id(key)

@@ -12,16 +12,27 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.journal import Event
-from prodkit.records import Attempt, CallRecord, Cost, DatasetRecord, RunSpec, Status, TraceRecord, Usage
+from prodkit.records import (
+    Attempt,
+    CallRecord,
+    Cost,
+    DatasetRecord,
+    FeedbackRecord,
+    RunSpec,
+    Status,
+    TraceRecord,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CALL, TRACE = "call", "trace"
 RUN_START, RUN_END, RUN_UPDATE = "run.start", "run.end", "run.update"
-DATASET, ARTIFACT, PROMPT, NOTE = "dataset", "artifact", "prompt", "note"
+DATASET, ARTIFACT, PROMPT, NOTE, FEEDBACK = "dataset", "artifact", "prompt", "note", "feedback"
 OPEN, DESTINATION, ERASE, CHECKPOINT = "open", "destination", "erase", "checkpoint"
 
+_SAID = ("value", "comment")
 _PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
 
 
@@ -64,6 +75,16 @@ def trace_event(trace: TraceRecord, users: tuple[str, ...], pseudonym: Callable[
     }
     private = {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
     return Event(TRACE, public, private, users)
+
+
+def feedback_event(feedback: FeedbackRecord, users: tuple[str, ...]) -> Event:
+    """What a person said of an answer; the words are sealed for the user whose answer it is."""
+    return Event(FEEDBACK, _jsonable(feedback, without=_SAID), {key: getattr(feedback, key) for key in _SAID}, users)
+
+
+def read_feedback(public: Mapping[str, Any], private: Mapping[str, Any]) -> FeedbackRecord:
+    """A person's judgement read back."""
+    return FeedbackRecord(**{**public, **private, "given": datetime.fromisoformat(public["given"])})
 
 
 def run_event(spec: RunSpec) -> Event:

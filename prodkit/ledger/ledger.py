@@ -24,7 +24,16 @@ from prodkit.ledger.keys import Keyring
 from prodkit.ledger.places import Places, unwritable
 from prodkit.ledger.prompts import check_name, prompt_digest
 from prodkit.ledger.shipments import Shipments
-from prodkit.records import DatasetRecord, PromptVersion, RunHandle, RunSpec, Status, TraceRecord, new_id
+from prodkit.records import (
+    DatasetRecord,
+    FeedbackRecord,
+    PromptVersion,
+    RunHandle,
+    RunSpec,
+    Status,
+    TraceRecord,
+    new_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -163,6 +172,28 @@ class Ledger:
         written.append(events.trace_event(cleaned, users, self.keyring.pseudonym))
         self._append(*written)
         return dict(cleaning.counts)
+
+    def log_feedback(self, feedback: FeedbackRecord, *, user: str = "") -> None:
+        """Record what a person says of an answer; MLflow shows it at the trace once it is shipped.
+
+        Args:
+            feedback: the judgement; its words are cleaned first.
+            user: whose answer it is about: erasing that user takes the words away too.
+
+        Raises:
+            ConfigError: the journal can't be written.
+        """
+        cleaning = self._cleaning()
+        value = feedback.value if not isinstance(feedback.value, str) else cleaning.text(feedback.value)
+        cleaned = dataclasses.replace(
+            feedback,
+            name=cleaning.text(feedback.name),
+            person=cleaning.text(feedback.person),
+            comment=cleaning.text(feedback.comment),
+            value=value,
+        )
+        self._append(events.feedback_event(cleaned, (user,) if user else ()))
+        self.journal.sync()
 
     def log_dataset(self, handle: RunHandle, dataset: DatasetRecord) -> None:
         """Record a dataset that a run read or wrote."""

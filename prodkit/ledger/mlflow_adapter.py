@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,6 +22,7 @@ from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
 from prodkit.ledger.reach import public_uri
+from prodkit.records import FeedbackRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 KEY_TAG = "prodkit.key"
 DIGEST_TAG = "prodkit.digest"
+FEEDBACK_TAG = "prodkit.feedback"
 CHECKPOINT = "prodkit/checkpoint.json"
 _LINKS_PER_CALL = 100
 _PARAM, _TAG, _TRACE_TAG, _NAME = 6000, 8000, 4096, 250
@@ -295,15 +298,45 @@ class Mlflow:
                     found.append((f"of run {run.info.run_id}", Path(file).read_text(encoding="utf-8")))
         return found
 
-    def reviews(self, trace_id: str) -> list[str]:
-        """What people have said of a trace: `name: value (who)`."""
+    def reviews(self, trace_id: str) -> list[FeedbackRecord]:
+        """What people have said of a trace, here or in MLflow's own UI; the latter has no id of ours."""
         with told():
             assessments = self._tracing().get_trace_info(trace_id).assessments
         return [
-            f"{item.name}: {item.value} ({item.source.source_id})"
+            FeedbackRecord(
+                id=(item.metadata or {}).get(FEEDBACK_TAG, ""),
+                request_id=(item.metadata or {}).get("prodkit.request", ""),
+                trace_id=trace_id,
+                person=str(item.source.source_id),
+                value=item.value,
+                name=item.name,
+                comment=item.rationale or "",
+                given=datetime.fromtimestamp(item.create_time_ms / 1000, UTC),
+            )
             for item in assessments
             if item.source.source_type == "HUMAN"
         ]
+
+    def log_feedback(self, feedback: FeedbackRecord) -> None:
+        """Show a person's judgement at a trace. Repeating changes nothing: each carries its own id."""
+        from mlflow.entities import AssessmentSource, Feedback
+
+        with told():
+            known = self._tracing().get_trace_info(feedback.trace_id).assessments
+            if any((item.metadata or {}).get(FEEDBACK_TAG) == feedback.id for item in known):
+                return
+            at = int(feedback.given.timestamp() * 1000)
+            assessment = Feedback(
+                name=feedback.name,
+                value=feedback.value,
+                source=AssessmentSource("HUMAN", feedback.person),
+                trace_id=feedback.trace_id,
+                rationale=feedback.comment or None,
+                metadata={FEEDBACK_TAG: feedback.id, "prodkit.request": feedback.request_id},
+                create_time_ms=at,
+                last_update_time_ms=at,
+            )
+            self._tracing().log_assessment(feedback.trace_id, assessment)
 
     def can_write(self) -> bool:
         """Whether MLflow takes any write at all: tells a bad record from a bad server."""

@@ -2,6 +2,7 @@
 
 from prodkit.ownership.check import Violation, check, upcoming
 from prodkit.ownership.exports import FORMATS, write_format
+from prodkit.ownership.person import name_person
 from prodkit.ownership.roles import ACTIVITIES, Contact, Route, Row, matrix, people_of, resolve, routes
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Violation",
     "check",
     "matrix",
+    "name_person",
     "people_of",
     "resolve",
     "routes",
