@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prodkit.capture import prompt, request, run
     from prodkit.contracts import Contract, infer, validate
     from prodkit.errors import ProdkitError
-    from prodkit.fingerprint import fingerprint
+    from prodkit.fingerprints import fingerprint
     from prodkit.jobs import export, run_job
     from prodkit.redaction import redact
     from prodkit.resilience import resilient
@@ -30,7 +30,7 @@ _ROOMS = {
     "infer": "contracts",
     "validate": "contracts",
     "Contract": "contracts",
-    "fingerprint": "fingerprint",
+    "fingerprint": "fingerprints",
     "redact": "redaction",
     "resilient": "resilience",
     "export": "jobs",

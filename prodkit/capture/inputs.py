@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.contracts import Contract, validate
 from prodkit.errors import DataError, ParameterError, nearest
-from prodkit.fingerprint import fingerprint, short
+from prodkit.fingerprints import fingerprint, short
 from prodkit.records import DatasetRecord
 
 if TYPE_CHECKING:

@@ -48,8 +48,8 @@ def verify(project: Path | None, remote: bool, files: tuple[Path, ...]) -> None:
         click.echo(f"{click.style(flaw.kind.ljust(10), fg=colour)} {place}{flaw.what}")
     verdict = click.style("whole", fg="green") if outcome.ok else click.style("NOT whole", fg="red", bold=True)
     click.echo(
-        f"The journal is {verdict}: {outcome.records:,} records in {outcome.streams} streams, {outcome.checkpoints} "
-        f"signed checkpoints, {outcome.seconds:.2f} s ({rate:,.0f} records/s)."
+        f"The journal is {verdict}: {outcome.records:,} records, {_count(outcome.streams, 'stream')}, "
+        f"{_count(outcome.checkpoints, 'signed checkpoint')}, {outcome.seconds:.2f} s ({rate:,.0f} records/s)."
     )
     if not outcome.ok:
         sys.exit(BROKEN)
@@ -136,6 +136,10 @@ def checkpoint(project: Path | None) -> None:
     """Sign the journal as it is now; keep the file where nobody here can change it."""
     taken, path = _audit(project).checkpoint()
     click.echo(f"{taken.records:,} records signed: {path}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _audit(project: Path | None) -> Audit:

@@ -178,18 +178,11 @@ def _contract(data: str, file: Path | None) -> Contract:
 
 
 def _show(result: Validation) -> None:
-    from prodkit.contracts.report import rows, share, verdict
+    from prodkit.contracts.report import details, verdict
 
     click.echo(
         click.style("kept   " if result.ok else "broken ", fg="green" if result.ok else "red", bold=True)
         + verdict(result)
     )
-    width = max((len(finding.rule) for finding in result.findings), default=0)
-    for finding in result.findings:
-        mark = "warning: " if finding.severity == "warning" else ""
-        place = f"  rows {rows(finding)}" if finding.rows else ""
-        click.echo(
-            f"  {finding.rule.ljust(width)}  {finding.count:>7,}  {share(finding):>7}  {mark}{finding.what}{place}"
-        )
-    for entry in result.unchecked:
-        click.echo(f"  not checked: {entry}")
+    for line in details(result):
+        click.echo(line)

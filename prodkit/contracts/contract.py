@@ -42,6 +42,16 @@ class Contract:
     def __repr__(self) -> str:
         return f"Contract({self.name!r}, version {self.version}, {len(self.columns)} columns, {len(self.rules)} rules)"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        from prodkit.contracts.listing import text
+
+        printer.text(repr(self) if cycle else text(self))
+
+    def _repr_html_(self) -> str:
+        from prodkit.contracts.listing import html
+
+        return html(self)
+
     @classmethod
     def load(cls, path: str | Path, *, table: str = "") -> Contract:
         """Read a contract file; `table` is needed when it describes several.

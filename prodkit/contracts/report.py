@@ -34,6 +34,21 @@ def rows(finding: Finding) -> str:
     return named + (" …" if finding.count > len(finding.rows[:8]) and finding.rows else "")
 
 
+def text(validation: Validation) -> str:
+    """The report for a terminal: the verdict, then a line for each broken rule."""
+    return "\n".join([f"{'kept' if validation.ok else 'broken':7}{verdict(validation)}", *details(validation)])
+
+
+def details(validation: Validation) -> list[str]:
+    """A line for each broken rule, and for what could not be checked."""
+    width = max((len(finding.rule) for finding in validation.findings), default=0)
+    return [
+        f"  {finding.rule.ljust(width)}  {finding.count:>7,}  {share(finding):>7}  {_mark(finding)}{finding.what}"
+        + (f"  rows {rows(finding)}" if finding.rows else "")
+        for finding in validation.findings
+    ] + [f"  not checked: {entry}" for entry in validation.unchecked]
+
+
 def markdown(validation: Validation) -> str:
     """The report as markdown."""
     sign = "✓" if validation.ok else "✗"

@@ -112,6 +112,15 @@ class Validation:
 
         return html(self, page=page)
 
+    def to_text(self) -> str:
+        """The report for a terminal."""
+        from prodkit.contracts.report import text
+
+        return text(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("Validation(...)" if cycle else self.to_text())
+
     def _repr_html_(self) -> str:
         return self.to_html(page=False)
 

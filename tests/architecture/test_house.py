@@ -62,6 +62,18 @@ def test_front_door_is_small_and_real():
         _ = prodkit.nothing_of_ours
 
 
+def test_no_room_hides_a_name_of_the_front_door():
+    """Once every module is loaded, the front door's names still are what they are called, not modules."""
+    loaded_by(
+        "import pkgutil, importlib, types, prodkit\n"
+        "for room in pkgutil.iter_modules(prodkit.__path__, 'prodkit.'):\n"
+        "    if not room.name.endswith('__main__'): importlib.import_module(room.name)\n"
+        "hidden = [name for name in prodkit.__all__ if isinstance(getattr(prodkit, name), types.ModuleType)]\n"
+        "assert not hidden, hidden\n"
+        "print('[]')"
+    )
+
+
 def test_each_command_is_there_and_says_its_line():
     """The table of commands and the commands themselves agree, name for name and line for line."""
     import importlib

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from prodkit.fingerprint import fingerprint, short
+from prodkit.fingerprints import fingerprint, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import pytest
 from prodkit.capture import RunOptions, close_run, inputs, open_run, run
 from prodkit.contracts import infer
 from prodkit.errors import DataError, ParameterError
-from prodkit.fingerprint import fingerprint
+from prodkit.fingerprints import fingerprint
 from prodkit.records import Status
 
 SOURCES = """

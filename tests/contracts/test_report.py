@@ -4,7 +4,9 @@ import re
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-from prodkit.contracts import Contract, validate
+from IPython.core.formatters import DisplayFormatter
+
+from prodkit.contracts import Contract, infer, validate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,3 +95,38 @@ def test_numbers_are_shown_in_the_notebook(
     """A result printed at a prompt is one line of figures and holds no data."""
     print(repr(validate(bad_tickets, tickets_contract)))
     assert "user1" not in capsys.readouterr().out
+
+
+def shown(value: object) -> dict[str, str]:
+    """What a notebook makes of a cell's last value."""
+    return DisplayFormatter().format(value)[0]
+
+
+def test_plain_ipython_shows_findings_as_lines(bad_tickets: pd.DataFrame, tickets_contract: Contract) -> None:
+    """Where HTML isn't shown, a result is its verdict and a line for each broken rule, not the fields of a class."""
+    result = validate(bad_tickets, tickets_contract)
+    told = shown(result)["text/plain"]
+    assert told.startswith("broken ")
+    assert len(told.splitlines()) == 1 + len(result.findings) + len(result.unchecked)
+    assert all(finding.rule in told for finding in result.findings)
+    assert "Finding(" not in told
+
+
+def test_a_draft_shows_each_rule_with_its_evidence(tickets: pd.DataFrame) -> None:
+    """A contract that was drafted lists every rule in words with what it rests on, as text and as HTML."""
+    draft = infer(tickets, name="<b>tickets</b>")
+    bundle = shown(draft)
+    outline = Outline(bundle["text/html"])
+    assert outline.open == []
+    assert [tag for tag, _ in outline.tags].count("tr") == 1 + len(draft.rules)
+    assert "<b>" not in bundle["text/html"]
+    for column in draft.columns:
+        for kind, why in column.evidence:
+            assert f"({why})" in bundle["text/plain"], kind
+
+
+def test_a_contract_without_evidence_has_no_empty_column(tickets_contract: Contract) -> None:
+    """A contract that somebody wrote is listed without a column for evidence that it doesn't have."""
+    bundle = shown(tickets_contract)
+    assert "Rests on" not in bundle["text/html"]
+    assert len(bundle["text/plain"].splitlines()) == 1 + len(tickets_contract.rules)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from prodkit.errors import DataError
-from prodkit.fingerprint import fingerprint, fingerprint_file, fingerprint_unordered, short
+from prodkit.fingerprints import fingerprint, fingerprint_file, fingerprint_unordered, short
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -105,7 +105,7 @@ class Attribution:
 
     def _file_digest(self, path: Path, key: tuple[str, float, int]) -> str:
         from prodkit.errors import DataError
-        from prodkit.fingerprint import fingerprint_file
+        from prodkit.fingerprints import fingerprint_file
 
         if self._fingerprint and key[2] <= _FINGERPRINT_UP_TO:
             try:
