@@ -137,6 +137,8 @@ class CallRecord:
     simulated: bool = False
     streamed: bool = False
     first_token_seconds: float | None = None
+    retention_class: str = ""  # whose retention period holds: `compliance`, or the name of a data source
+    expires: date | None = None  # the day after which the content needn't, or mustn't, be kept
 
     @property
     def seconds(self) -> float:

@@ -238,6 +238,7 @@ class Call:
 
     def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
         """The record for the journal."""
+        kept_for, expires = self.run.retention(self.started)
         return CallRecord(
             request_id=self.request_id,
             name=self.run.name,
@@ -268,6 +269,8 @@ class Call:
             simulated=self.simulated,
             streamed=self.streamed,
             first_token_seconds=self.first_token_seconds,
+            retention_class=kept_for,
+            expires=expires,
             **more,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture.compute import Meter
@@ -16,7 +17,7 @@ from prodkit.ledger import Ledger
 from prodkit.records import CallRecord, RunHandle, RunSummary, Status, TraceRecord, new_id, now
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
     from decimal import Decimal
 
     from prodkit.capture.inputs import CheckedInput
@@ -95,6 +96,16 @@ class OpenRun:
     def dataset_digests(self) -> tuple[str, ...]:
         """The digests of the run's inputs, which its calls are recorded with."""
         return tuple(one.digest for one in self.datasets if one.context == "input")
+
+    def retention(self, moment: datetime) -> tuple[str, date]:
+        """Whose retention period holds for a call of now, and its last day: the shortest of the data that went in."""
+        periods = [(self.manifest.compliance.retention_days, "compliance")]
+        for one in self.datasets:
+            days = one.attributes.get("retention_days", "")
+            if days and one.context == "input":
+                periods.append((int(days), one.attributes.get("data_source_name", one.name)))
+        days, name = min(periods)
+        return name, moment.date() + timedelta(days=days)
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:

@@ -291,6 +291,7 @@ def _unguarded(span: dict[str, Any], span_id: str, trace: FinishedTrace, run: Op
         if known
         else Cost(reason="no tokens reported")
     )
+    kept_for, expires = run.retention(started)
     return CallRecord(
         request_id=new_id("req"),
         name=run.name,
@@ -315,6 +316,8 @@ def _unguarded(span: dict[str, Any], span_id: str, trace: FinishedTrace, run: Op
         error=str(span["status"].get("message") or "") if failed else "",
         prompts=run.prompts_in(payload.prompt(body) or inputs),
         datasets=run.dataset_digests,
+        retention_class=kept_for,
+        expires=expires,
     )
 
 

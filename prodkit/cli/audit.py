@@ -14,10 +14,13 @@ import click
 from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from prodkit.ledger.audit import Audit, Explanation
     from prodkit.records import CallRecord
 
 BROKEN = 1
+_WIDTH = 13
 _PROJECT = click.option(
     "--project", type=click.Path(exists=True, file_okay=False, path_type=Path), help="The project's folder."
 )
@@ -65,10 +68,9 @@ def show(request_id: str, project: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(explanation), indent=2, default=str, ensure_ascii=False))
         return
-    width = 13
     for name, value in _lines(explanation):
         if value:
-            click.echo(f"{click.style(name.ljust(width), bold=True)} {value}")
+            click.echo(f"{click.style(name.ljust(_WIDTH), bold=True)} {value}")
 
 
 @audit.command()
@@ -170,7 +172,7 @@ def _lines(explanation: Explanation) -> list[tuple[str, str]]:
         ("model", f"{call.provider}/{call.model} {_compact(call.parameters)}"),
         ("served by", call.served_by + (" (degraded)" if call.degraded else "")),
         ("simulated", "yes: a simulated provider answered" if call.simulated else ""),
-        *[("prompt from", f"{p.name} v{p.version} {p.digest[:12]}: {p.template}") for p in explanation.prompts],
+        *[("template", f"{p.name} v{p.version} {p.digest[:12]}: {p.template}") for p in explanation.prompts],
         ("prompt", gone or _compact(call.prompt)),
         ("answer", gone or _compact(call.response)),
         ("error", call.error),
@@ -179,13 +181,9 @@ def _lines(explanation: Explanation) -> list[tuple[str, str]]:
         ("attempts", ", ".join(f"{a.target} {a.failure_class or 'ok'} {a.seconds:.2f} s" for a in call.attempts)),
         ("redacted", ", ".join(f"{count} {name}" for name, count in sorted(explanation.redactions.items()))),
         *[("dataset", f"{d.name} {d.digest} {d.source} ({d.context})") for d in explanation.datasets],
+        ("kept until", _retention(call)),
         *[("run", _run_line(run)) for run in explanation.runs],
-        *[
-            ("code", f"{key} {value}")
-            for run in explanation.runs
-            for key, value in run["tags"].items()
-            if _is_code(key)
-        ],
+        *_code(explanation.runs),
         ("reviewed", "; ".join(explanation.reviews) or "by nobody yet"),
     ]
 
@@ -194,8 +192,26 @@ def _run_line(run: dict[str, Any]) -> str:
     return f"{run['kind']} {run['name']} {run['status']} {run['run_id'] or '(not in MLflow yet)'}"
 
 
-def _is_code(tag: str) -> bool:
-    return any(word in tag for word in ("git", "source", "cell", "notebook", "code"))
+def _retention(call: CallRecord) -> str:
+    if call.expires is None:
+        return ""
+    of = "compliance" if call.retention_class == "compliance" else f"the data source `{call.retention_class}`"
+    return f"{call.expires.isoformat()}, by the retention period of {of}"
+
+
+def _code(runs: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Notebook, commit, cell and its source: each from the innermost run that knows it."""
+    tags = {key: value for run in reversed(runs) for key, value in run["tags"].items()}
+    source = next((run["params"]["source"] for run in runs if run["params"].get("source")), "")
+    commit = tags.get("mlflow.source.git.commit", "")
+    dirty = ", with files that differ from it" if tags.get("prodkit.git_dirty") == "true" else ""
+    digest = f", sha256 {tags['prodkit.notebook_sha256']}" if "prodkit.notebook_sha256" in tags else ""
+    return [
+        ("commit", commit + dirty if commit else ""),
+        ("notebook", tags["prodkit.notebook"] + digest if "prodkit.notebook" in tags else ""),
+        ("cell", tags.get("prodkit.cell", "")),
+        ("code", source.replace("\n", "\n" + " " * (_WIDTH + 1))),
+    ]
 
 
 def _compact(value: Any) -> str:

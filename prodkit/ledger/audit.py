@@ -15,6 +15,7 @@ from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpo
 from prodkit.ledger.destinations import connect, current_destination, tracking_uri
 from prodkit.ledger.journal import Event
 from prodkit.ledger.ledger import Ledger
+from prodkit.ledger.prompts import is_made_with, texts_in
 from prodkit.ledger.reach import probe
 from prodkit.ledger.reading import count_pending
 from prodkit.ledger.replay import erase_subject
@@ -24,12 +25,15 @@ from prodkit.ledger.shipping import Shipped, Shipping
 from prodkit.ledger.verify import Claim, Verification, verify_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from prodkit.ledger.checkpoints import Checkpoint
     from prodkit.manifest import Project
     from prodkit.records import CallRecord, DatasetRecord, FeedbackRecord
+
+
+_REVIEW = "prodkit.review"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Audit:
                 events.read_dataset(e.public) for e in self.entries(events.DATASET) if e.public["run_key"] in keys
             ),
             prompts=tuple(self._prompts(call)),
-            reviews=tuple(self._reviews(call)),
+            reviews=(*self._decisions(runs), *self._reviews(call)),
         )
 
     def calls(self, *, user: str | None = None) -> Iterator[tuple[Entry, CallRecord, bool]]:
@@ -205,14 +209,36 @@ class Audit:
             key = spec.get("parent_key", "")
         return runs
 
-    def _prompts(self, call: CallRecord) -> Iterator[PromptText]:
+    def _prompts(self, call: CallRecord) -> list[PromptText]:
+        """The versions that the call names; else those of its run that its text was made with.
+
+        The constant part of many prompts is known only after some of them, so the first calls name no version.
+        """
         destination = current_destination(self.project)
+        named: dict[str, PromptText] = {}
+        made: dict[str, PromptText] = {}
+        texts = list(texts_in(call.prompt))
         for entry in self.entries(events.PROMPT):
-            name, digest = entry.public["name"], entry.public["digest"]
+            name, digest, template = (entry.public[key] for key in ("name", "digest", "template"))
             version = self._shipments.prompt(destination, name, digest)
+            found = PromptText(name, version, digest, template, entry.public["parameters"])
             if {f"prompts:/{name}/{version}", f"prompts:/{name}/@{digest[:12]}"} & set(call.prompts):
-                yield PromptText(name, version, digest, entry.public["template"], entry.public["parameters"])
-                return
+                named[digest] = found
+            elif entry.public["run_key"] == call.run_key and any(is_made_with(template, text) for text in texts):
+                made[name] = found  # the last one of a name: what was recognised is looked at again at the end
+        return list((named or made).values())
+
+    def _decisions(self, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+        """What was decided on the request's run, or on a run above it."""
+        told: dict[str, dict[str, str]] = {run["key"]: {} for run in runs}
+        for entry in self.entries(events.RUN_UPDATE):
+            if entry.public["run_key"] in told:
+                told[entry.public["run_key"]].update(entry.public["tags"])
+        for run in runs:
+            tags = told[run["key"]]
+            if verdict := tags.get(_REVIEW):
+                note = f": {tags[f'{_REVIEW}.note']}" if tags.get(f"{_REVIEW}.note") else ""
+                yield f"{run['kind']} {run['name']} {verdict} by {tags.get(f'{_REVIEW}.by', 'somebody')}{note}"
 
     def _reviews(self, call: CallRecord) -> list[str]:
         """What people said: as the journal has it, and in MLflow's own UI, as far as MLflow can be reached."""

@@ -58,6 +58,7 @@ def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> C
     values["status"] = Status(values["status"])
     values["usage"] = Usage(**values["usage"])
     values["cost"] = _read_cost(values["cost"])
+    values["expires"] = date.fromisoformat(values["expires"]) if values.get("expires") else None
     values["attempts"] = tuple(_read_attempt(attempt) for attempt in values["attempts"])
     values["prompts"], values["datasets"] = tuple(values["prompts"]), tuple(values["datasets"])
     return CallRecord(**values)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,250}")
 
@@ -33,3 +34,27 @@ def check_name(name: str) -> None:
             "A prompt's name is made of 1 to 250 letters, digits, `.`, `_` and `-`.",
             fix="rename the prompt",
         )
+
+
+def is_made_with(template: str, text: str) -> bool:
+    """Whether a text can have been made by filling in this template: its constant parts stand there in their order."""
+    try:
+        literals = [literal for literal, *_ in string.Formatter().parse(template) if literal]
+    except ValueError:  # registered elsewhere, with braces of its own
+        literals = [template]
+    at = 0
+    for literal in literals:
+        found = text.find(literal, at)
+        if found < 0:
+            return False
+        at = found + len(literal)
+    return bool(literals)
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts anywhere in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(inner)

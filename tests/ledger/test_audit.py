@@ -29,7 +29,7 @@ def run_audit():
 @pytest.fixture
 def recorded(ledger, make_spec, make_trace):
     """A session with one cell, a dataset, a prompt, and one request of Ada and one of Bob."""
-    session = ledger.start_run(make_spec("notebook", "session", tags={"prodkit.git.commit": "abc1234"}))
+    session = ledger.start_run(make_spec("notebook", "session", tags={"mlflow.source.git.commit": "abc1234"}))
     cell = ledger.start_run(make_spec(parent_key=session.key))
     ledger.log_dataset(cell, DatasetRecord("tickets", "file:///t.xlsx", "d1"))
     prompt = ledger.register_prompt("triage", "Classify {ticket}", parameters={"temperature": 0}, run=cell)
