@@ -247,6 +247,7 @@ class RunSummary:
     estimated: int = 0
     degraded: int = 0
     refused: int = 0
+    failed_attempts: int = 0  # of calls that were answered in the end, too
     input_tokens: int | None = None  # None when no call said
     output_tokens: int | None = None
     cost_usd: Decimal = Decimal(0)  # the sum of what is priced; `unpriced` says how many calls are missing

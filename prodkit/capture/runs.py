@@ -199,6 +199,7 @@ class OpenRun:
             estimated=tally.estimated,
             degraded=sum(call.degraded for call in tally.sent),
             refused=tally.count(Status.REFUSED),
+            failed_attempts=tally.failed_attempts,
             input_tokens=tally.tokens("input_tokens"),
             output_tokens=tally.tokens("output_tokens"),
             cost_usd=tally.cost,

@@ -102,6 +102,11 @@ class Tally:
             ordered = sorted(self._seconds)
         return nearest_rank(ordered, share)
 
+    @property
+    def failed_attempts(self) -> int:
+        """Requests that came to nothing, also those of calls that were answered in the end."""
+        return sum(bool(attempt.failure_class) for call in self.sent for attempt in call.attempts)
+
     def distinct(self, name: str) -> tuple[str, ...]:
         """The different values of one text field."""
         return tuple(sorted({getattr(call, name) for call in list(self.calls)} - {""}))
@@ -116,6 +121,7 @@ class Tally:
             "llm_calls_estimated": self.estimated,
             "llm_calls_degraded": sum(call.degraded for call in self.sent),
             "llm_calls_refused": self.count(Status.REFUSED),
+            "llm_attempts_failed": self.failed_attempts,
             "llm_calls_replayed": self.replayed or None,
             "input_tokens": self.tokens("input_tokens"),
             "output_tokens": self.tokens("output_tokens"),

@@ -56,14 +56,15 @@ def examine() -> list[Finding]:
 
 def show(findings: Iterable[Finding]) -> None:
     """Print the findings as a table."""
-    from rich.console import Console
     from rich.table import Table
+
+    from prodkit.cli import screen
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for finding in findings:
         fix = f"\n[dim]fix:[/] {_plain(finding.fix)}" if finding.fix else ""
         table.add_row(MARKS[finding.level], finding.topic, _plain(finding.what) + fix)
-    Console(soft_wrap=False).print(table)
+    screen.console().print(table)
 
 
 def _python() -> Iterator[Finding]:

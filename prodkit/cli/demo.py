@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from prodkit.cli import screen
 from prodkit.errors import ConfigError
 from prodkit.manifest import Project, find_project
 from prodkit.manifest.project import ROOT_VARIABLE
@@ -23,6 +23,8 @@ from prodkit.records import now
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+
+    from rich.console import Console
 
     from prodkit.jobs import JobResult
     from prodkit.ledger.review import RunView
@@ -39,7 +41,7 @@ CELL_SECONDS = 300
 def demo() -> None:
     """Tell the whole story on made-up support tickets, without a key."""
     began = time.monotonic()
-    story = Story(_example(), Console())
+    story = Story(_example(), screen.console())
     with story.provider() as provider:
         story.introduce(provider)
         runs = story.run_notebook()

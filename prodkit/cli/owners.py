@@ -50,9 +50,9 @@ def _violations(project: Project, today: date) -> tuple[Violation, ...]:
 
 
 def _show(project: Project) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from prodkit.cli import screen
     from prodkit.ownership import matrix, routes
 
     rows = matrix(project.manifest)
@@ -67,7 +67,7 @@ def _show(project: Project) -> None:
     people = Table("id", "who", "reached at", "backup", title="Who is reached", title_justify="left")
     for contact in {row.contact.id: row.contact for row in rows if row.contact}.values():
         people.add_row(contact.id, contact.name, contact.address, contact.backup)
-    console = Console(file=sys.stdout)
+    console = screen.console()
     console.print(table, people)
     for route in routes(project.manifest):
         where = f"{route.contact.name}, {route.contact.address}" if route.contact else "nobody"

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from prodkit.cli import screen
 from prodkit.errors import ConfigError
 from prodkit.manifest import Project, find_project
 from prodkit.records import RunSpec, Status, new_id
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from prodkit.testing.rehearsal import Rehearsal
 
 
@@ -29,7 +31,7 @@ def rehearse(target: Path, faults: tuple[str, ...], scale: float) -> None:
     if not target.exists():
         raise ConfigError("rehearsal.missing", "There is no such job or notebook.", where=str(target))
     project = find_project(target.resolve())
-    console = Console()
+    console = screen.console()
     with console.status("beginning") as status:
         report = act(target.resolve(), project, faults=faults, scale=scale, tell=status.update)
     _show(report, console)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
+from prodkit.cli import screen
 from prodkit.cli.fanout import show_over
 from prodkit.cli.progress import Progress
 from prodkit.errors import ParameterError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from prodkit.jobs.history import Entry
     from prodkit.jobs.runner import JobResult
 
@@ -87,7 +89,7 @@ def run(
         raise ParameterError("parameters.replay-over", "--replay runs a job once.", where="--over", fix="leave one out")
     if require_approval:
         _require_approval(job)
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     given = {**read_file(file), **read_pairs(pairs)}
     if over is not None:
         show_over(console, job, over, given, options, engine, scheduler, workers=workers, again=again, as_json=as_json)
@@ -117,7 +119,7 @@ def runs(job: str, limit: int, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
         return
-    _show_entries(Console(), entries)
+    _show_entries(screen.console(), entries)
 
 
 def _require_approval(job: Path) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.markup import escape
 
+from prodkit.cli import screen
 from prodkit.cli.runner import read_pairs
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from prodkit.jobs.schedules.scheduler import Beat, Scheduler
 
 _TARGETS = ("local", "systemd", "cron", "github", "airflow", "kubernetes")
@@ -49,7 +51,7 @@ def schedule(
 
     folder = JobFolder.load(job)
     store = ScheduleStore(folder.project_root() / ".prodkit" / "jobs" / "schedules.db")
-    console = Console()
+    console = screen.console()
     if remove:
         _remove(store.remove(folder.name), folder.name)
         return
@@ -79,7 +81,7 @@ def scheduler(*, status: bool, as_json: bool) -> None:
     from prodkit.jobs.signals import StopRequest
     from prodkit.manifest import find_project
 
-    console = Console()
+    console = screen.console()
     keeper = Scheduler(find_project(), on_beat=lambda beat: console.print(_beat(beat)))
     if status:
         _status(console, keeper, as_json=as_json)

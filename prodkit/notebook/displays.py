@@ -132,6 +132,8 @@ def _figures(run: RunSummary) -> list[tuple[str, str, str]]:
         for number, word in ((run.errors, "failed"), (run.refused, "refused"), (run.degraded, "degraded"))
         if number
     ]
+    if run.failed_attempts:
+        troubles.append(count(run.failed_attempts, "failed attempt"))
     cost = usd(run.cost_usd)
     share = f"of {usd(run.budget_usd)} budget" if run.budget_usd is not None else ""
     doubts = [

@@ -55,6 +55,8 @@ def relay(command: str, words: Sequence[str], *, notebook: Path | None, root: Pa
 
 def _stream(command: list[str], root: Path) -> int:
     environment = {**os.environ, "PRODKIT_PROJECT": str(root), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+    for forced in ("FORCE_COLOR", "CLICOLOR_FORCE"):  # a kernel sets them: what is piped isn't a terminal
+        environment.pop(forced, None)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environment
     )

@@ -145,6 +145,7 @@ def test_a_fallback_is_marked(here, provider, client, ask):
     assert call.model == "gpt-4o"
     assert call.parameters["asked_model"] == "gpt-4o-mini"
     assert opened.summary().degraded == 1
+    assert opened.summary().failed_attempts == sum(bool(one.failure_class) for one in call.attempts) > 0
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -137,6 +137,15 @@ def test_a_command_of_the_terminal_is_relayed(notebook: Any) -> None:
     assert "exit code" in failed.errors[0]
 
 
+def test_a_relayed_command_writes_no_moving_lines(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel asks its children for colours; what they print into a notebook still has no colour and no spinner."""
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.setenv(name, "1")
+    told = notebook.run("%prodkit runs")
+    assert told.error is None
+    assert "\x1b" not in told.stdout
+
+
 def test_the_whole_traceback_is_there_on_request(notebook: Any) -> None:
     """The short message is what is shown first; the traceback can be had."""
     notebook.run("%%prodkit --nmae x\n1")

@@ -112,6 +112,13 @@ def test_findings_and_datasets_are_listed() -> None:
         assert "priority.enum" in shown
 
 
+def test_attempts_that_failed_are_counted() -> None:
+    """A call that was answered at the third attempt says so: the first two are seen on the card."""
+    run = dataclasses.replace(RUN, failed_attempts=2)
+    for shown in (Card(run).to_text(), read(Card(run).to_html()).text):
+        assert "2 failed attempts" in shown
+
+
 def test_names_of_users_are_shown_and_never_run() -> None:
     """A name or a notice that looks like HTML is text."""
     evil = "<script>alert(1)</script>"
