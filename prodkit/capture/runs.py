@@ -104,8 +104,8 @@ class OpenRun:
             days = one.attributes.get("retention_days", "")
             if days and one.context == "input":
                 periods.append((int(days), one.attributes.get("data_source_name", one.name)))
-        days, name = min(periods)
-        return name, moment.date() + timedelta(days=days)
+        shortest, name = min(periods)
+        return name, moment.date() + timedelta(days=shortest)
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:
