@@ -94,18 +94,26 @@ def export(project: Path | None, user: str | None, to: Path | None, content: boo
 @_PROJECT
 @click.option("--user", required=True, help="The user's id, as given to `prodkit.request(user=...)`.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
-def erase(project: Path | None, user: str, yes: bool) -> None:
+@click.option("--without-mlflow", is_flag=True, help="Even if MLflow can't be reached, and its artifacts stay.")
+def erase(project: Path | None, user: str, yes: bool, without_mlflow: bool) -> None:
     """Remove one person's prompts and answers, for good. The journal still verifies."""
     if not yes:
         click.confirm("Destroy this user's key? Nobody can read the content afterwards", abort=True)
-    erasure = _audit(project).erase(user)
+    erasure = _audit(project).erase(user, without_mlflow=without_mlflow)
     click.echo(
         f"{erasure.requests:,} requests can't be read any more; {erasure.traces:,} traces are taken out of MLflow."
     )
+    for verb, lines in (
+        ("cleaned", erasure.scrubbed.rewritten),
+        ("removed", erasure.scrubbed.removed),
+        ("LEFT", erasure.scrubbed.left),
+    ):
+        for line in lines:
+            click.echo(f"{click.style(verb.ljust(8), fg='yellow' if verb == 'LEFT' else None)} {line}")
     if erasure.shipped.pending:
         click.echo(f"MLflow waits ({erasure.shipped.reason}): run `prodkit audit sync` when it is back.", err=True)
         sys.exit(75)
-    click.echo("Artifacts that your own code wrote aren't touched.")
+    click.echo("What your own code wrote outside of .prodkit and MLflow's artifacts isn't touched.")
 
 
 @audit.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from prodkit.contracts.validation import Validation
@@ -39,6 +41,20 @@ def _table(rows: Any) -> pa.Table:
     if hasattr(rows, "to_arrow"):
         return rows.to_arrow()
     return pa.Table.from_pandas(rows, preserve_index=False)
+
+
+def without_rows(data: bytes, is_taken: Callable[[Any], bool]) -> bytes | None:
+    """A Parquet file without the rows in which a cell is taken out; the same bytes where none is, None for no table."""
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError):
+        return None
+    kept = [not any(map(is_taken, row.values())) for row in table.to_pylist()]
+    if all(kept):
+        return data
+    written = io.BytesIO()
+    pq.write_table(table.filter(pa.array(kept)), written)
+    return written.getvalue()
 
 
 def _private(path: Path) -> Any:

@@ -13,10 +13,12 @@ from prodkit.ledger import events
 from prodkit.ledger.chain import Entry, decode, intact
 from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpoints, take_checkpoint
 from prodkit.ledger.destinations import connect, current_destination, tracking_uri
+from prodkit.ledger.erasure import Scrubbed, Scrubber, words_of
 from prodkit.ledger.journal import Event
 from prodkit.ledger.ledger import Ledger
+from prodkit.ledger.mlflow_adapter import OutgoingRun
 from prodkit.ledger.prompts import is_made_with, texts_in
-from prodkit.ledger.reach import probe
+from prodkit.ledger.reach import probe, public_uri
 from prodkit.ledger.reading import count_pending
 from prodkit.ledger.replay import erase_subject
 from prodkit.ledger.segments import by_stream, read_lines
@@ -25,7 +27,7 @@ from prodkit.ledger.shipping import Shipped, Shipping
 from prodkit.ledger.verify import Claim, Verification, verify_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from prodkit.ledger.checkpoints import Checkpoint
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from prodkit.records import CallRecord, DatasetRecord, FeedbackRecord
 
 
-_REVIEW = "prodkit.review"
+_REVIEW, _USER = "prodkit.review", "prodkit.user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Erasure:
     requests: int
     traces: int
     shipped: Shipped = field(default_factory=Shipped)
+    scrubbed: Scrubbed = field(default_factory=Scrubbed)
 
 
 class Audit:
@@ -150,23 +153,70 @@ class Audit:
             if subject is None or entry.public["subject"] == subject:
                 yield (entry, *self._call(entry))
 
-    def erase(self, user: str) -> Erasure:
-        """Remove a person's content: the key is destroyed, the traces are deleted in MLflow, the chain stays whole."""
+    def erase(self, user: str, *, without_mlflow: bool = False) -> Erasure:
+        """Remove a person's content: keys destroyed, words taken out of artifacts and files, traces deleted in MLflow.
+
+        The chain stays whole, and says that and when it was done.
+
+        Args:
+            user: the id as it was given to `prodkit.request(user=...)`.
+            without_mlflow: go on when MLflow can't be reached. Its traces are deleted when it can be again, but by
+                then nobody knows the words to look for in its artifacts.
+
+        Raises:
+            ConfigError: nothing is held of this user, or MLflow can't be reached.
+        """
         self._require()
         subject = self._ledger.keyring.pseudonym(user)
         requests = sum(entry.public["subject"] == subject for entry in self.entries(events.CALL))
         traces = [e.public["trace_id"] for e in self.entries(events.TRACE) if subject in e.public["subjects"]]
-        keys = self._ledger.keyring.erase(user)
-        erase_subject(self.project, subject)
-        if not keys and not requests:
+        if not requests and not traces and not self._ledger.keyring.knows(user):
             raise ConfigError(
                 "audit.unknown-user",
                 "The journal holds nothing of this user.",
                 fix="give the id as it was given to `prodkit.request(user=...)`",
             )
+        if not without_mlflow:
+            self._mlflow()  # while the words can still be read, or not at all
+            self.sync()
+        scrubbed = self._scrub(user, subject, traces)
+        keys = self._ledger.keyring.erase(user)
+        erase_subject(self.project, subject)
         public = {"subject": subject, "keys": keys, "requests": requests, "trace_ids": traces}
         self._ledger.journal.append_all([Event(events.ERASE, public)]).durable()
-        return Erasure(keys, requests, len(traces), self.sync())
+        shipped = self.sync()
+        if not without_mlflow and not shipped.pending:
+            self._mlflow().forget()
+        return Erasure(keys, requests, len(traces), shipped, scrubbed)
+
+    def _scrub(self, user: str, subject: str, traces: Sequence[str]) -> Scrubbed:
+        """Take the person's words out of everything but the journal."""
+        calls = [(call, entry.public["subject"] == subject) for entry, call, erased in self.calls() if not erased]
+        scrubber = Scrubber(words_of(calls, [e.public["template"] for e in self.entries(events.PROMPT)]), user)
+        scrubber.folder(self.project.state)
+        scrubber.notebooks(self.project.root)
+        specs = {entry.public["key"]: entry.public for entry in self.entries(events.RUN_START)}
+        keys = _with_parents({call.run_key for call, own in calls if own}, specs)
+        named = {key for key, spec in specs.items() if spec["tags"].get(_USER) == user}
+        for destination in self._shipments.destinations() if self._places.ship_db.exists() else ():
+            runs = {
+                key: run.run_id
+                for key in keys | named
+                if (run := self._shipments.run(destination, key)) is not None and run.run_id
+            }
+            where = public_uri(destination.rpartition("|")[0])
+            mlflow = connect(self.project, self._places, destination)
+            if reason := probe(mlflow.uri):
+                scrubber.done.left.append(
+                    f"MLflow at {where}: artifacts and traces, because it wasn't reached ({reason})"
+                )
+                continue
+            scrubber.artifacts(mlflow, sorted(runs.values()))
+            for key in named & runs.keys():
+                mlflow.update_run(OutgoingRun(runs[key], tags={_USER: subject}))
+            if destination != current_destination(self.project):  # the current one follows from the journal's record
+                mlflow.delete_traces(traces)
+        return scrubber.done
 
     def sync(self, *, again: bool = False) -> Shipped:
         """Ship everything that waits, in this process.
@@ -281,6 +331,15 @@ class Audit:
                 where=str(self._places.journal),
                 fix="run a captured cell first, or pass --project",
             )
+
+
+def _with_parents(keys: set[str], specs: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The runs, and all above them."""
+    found: set[str] = set()
+    while keys:
+        found |= keys
+        keys = {specs[key].get("parent_key", "") for key in keys if key in specs} - found - {""}
+    return found
 
 
 def _read_aloud(feedback: FeedbackRecord) -> str:

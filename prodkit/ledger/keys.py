@@ -125,6 +125,12 @@ class Keyring:
             self._by_id.clear()
             return found.rowcount
 
+    def knows(self, subject: str) -> bool:
+        """Whether there is a key of this subject that wasn't erased."""
+        with closing(self._connect()) as database:
+            sought = (self.pseudonym(subject),)
+            return bool(database.execute("SELECT 1 FROM keys WHERE subject = ? AND erased = ''", sought).fetchone())
+
     def erased(self, key_id: str) -> bool:
         """Whether this key was destroyed on purpose."""
         with closing(self._connect()) as database:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ KEY_TAG = "prodkit.key"
 DIGEST_TAG = "prodkit.digest"
 FEEDBACK_TAG = "prodkit.feedback"
 CHECKPOINT = "prodkit/checkpoint.json"
+_BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _LINKS_PER_CALL = 100
 _PARAM, _TAG, _TRACE_TAG, _NAME = 6000, 8000, 4096, 250
 _BAD_KEY = re.compile(r"[^\w\-./ :]")
@@ -241,6 +243,33 @@ class Mlflow:
         with told():
             self._client().log_artifact(run_id, str(file), folder or None)
 
+    def list_artifacts(self, run_id: str) -> list[str]:
+        """The paths of all files among a run's artifacts."""
+        client, folders = self._client(), [""]
+        found: list[str] = []
+        with told():
+            while folders:
+                for item in client.list_artifacts(run_id, folders.pop() or None):
+                    (folders if item.is_dir else found).append(item.path)
+        return sorted(found)
+
+    def read_artifact(self, run_id: str, path: str) -> bytes:
+        """The content of one artifact."""
+        import tempfile
+
+        with told(), _no_bars(), tempfile.TemporaryDirectory() as folder:
+            return Path(self._client().download_artifacts(run_id, path, folder)).read_bytes()
+
+    def forget(self) -> None:
+        """Leave nothing of deleted rows in the file of the project's own SQLite; a server's database is its own."""
+        import sqlite3
+        from contextlib import closing
+
+        if self.uri.startswith("sqlite:///"):
+            with told(), closing(sqlite3.connect(self.uri.removeprefix("sqlite:///"), timeout=30.0)) as database:
+                database.execute("VACUUM")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def register_prompt(
         self, name: str, template: str, parameters: Mapping[str, Any], tags: Mapping[str, str], digest: str
     ) -> int:
@@ -291,7 +320,7 @@ class Mlflow:
 
         client = self._client()
         found = []
-        with told(), tempfile.TemporaryDirectory() as folder:
+        with told(), _no_bars(), tempfile.TemporaryDirectory() as folder:
             for run in client.search_runs([self.experiment_id], max_results=most):
                 if any(item.path == CHECKPOINT for item in client.list_artifacts(run.info.run_id, "prodkit")):
                     file = client.download_artifacts(run.info.run_id, CHECKPOINT, folder)
@@ -346,6 +375,19 @@ class Mlflow:
         except (UnreachableError, UncertainError, RejectedError):
             return False
         return True
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """MLflow draws a progress bar for each file that it downloads, into the terminal and into cells."""
+    before = os.environ.get(_BARS)
+    os.environ[_BARS] = "false"
+    try:
+        yield
+    finally:
+        os.environ.pop(_BARS)
+        if before is not None:
+            os.environ[_BARS] = before
 
 
 def run_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -168,6 +168,11 @@ class Shipments:
                 (destination, run.key, run.run_id, run.experiment_id, run.parent_key),
             )
 
+    def destinations(self) -> list[str]:
+        """Everywhere that runs have been shipped to."""
+        with self._open() as database:
+            return [row[0] for row in database.execute("SELECT DISTINCT destination FROM runs ORDER BY destination")]
+
     def prompt(self, destination: str, name: str, digest: str) -> int | None:
         """The registry's version of a prompt with this digest; a digest may be given by its beginning."""
         with self._open() as database:
