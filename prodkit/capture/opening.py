@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import os
 import threading
 from typing import TYPE_CHECKING
@@ -71,9 +72,14 @@ def close_run(run: OpenRun, error: BaseException | None = None) -> RunSummary:
         run.sight.__exit__(None, None, None)
         leave(run)
         run.status = _status(error)
+    seen = provenance.look(run)
     _log_outputs(run)
-    provenance.log_events(run)
+    settled = all(sighting.settled for sighting in seen)
+    if settled:
+        provenance.log(run, seen)
     _log_end(run, error)
+    if not settled:  # files are read for their ids while the user goes on
+        run.ledger.later(run.handle, functools.partial(provenance.log, run, seen))
     if not open_runs():
         autolog.switch_off()
     return run.summary()
@@ -213,7 +219,6 @@ def _log_outputs(run: OpenRun) -> None:
             found[name] = run.options.namespace[name]  # type: ignore[index]  # in a namespace that is there
         elif name not in found:
             run.note(f"The output `{name}` wasn't made.")
-    provenance.log_seen(run)
     for name, frame in found.items():
         if not inputs.is_frame(frame):
             run.note(f"The output `{name}` is a {type(frame).__name__}, not a dataframe; it isn't recorded.")

@@ -10,6 +10,7 @@ from prodkit.capture.lineage import places, run_event
 from prodkit.records import Status
 
 if TYPE_CHECKING:
+    from prodkit.capture.lineage.attribution import Sighting
     from prodkit.capture.runs import OpenRun
     from prodkit.manifest import Project
     from prodkit.records import DatasetRecord
@@ -20,26 +21,52 @@ _MEMORY = "memory:"
 _ENDS = {Status.OK: "COMPLETE", Status.ABORTED: "ABORT"}
 
 
-def log_seen(run: OpenRun) -> None:
-    """What the code was seen to read and write, beside the inputs that it declared."""
+def look(run: OpenRun) -> tuple[Sighting, ...]:
+    """What the code was seen to read and write, beside the inputs that it declared; the card can show it at once."""
     try:
-        seen = [*run.sight.reads, *run.sight.writes]
+        seen = (run.sight.look("input"), run.sight.look("output"))
     except Exception as error:  # what was seen is a help; it must not take a run's figures away
         run.note(f"What the run read and wrote couldn't be told: {type(error).__name__}.", error=error)
-        return
-    declared = {one.attributes.get("data_source_name", one.name) for one in run.datasets}
-    for record in seen:
-        if record.context == "input" and record.name in declared:
-            continue
-        run.datasets = (*run.datasets, record)
+        return ()
+    found = [record for sighting in seen for record in _undeclared(run, sighting.provisional)]
+    run.datasets = (*run.datasets, *found)
+    if count := len(_unattributed(found)):
+        belong = "1 read belongs" if count == 1 else f"{count} reads belong"
+        run.note(f"{belong} to no data source of the manifest; see the artifact {UNATTRIBUTED}.")
+    return seen
+
+
+def log(run: OpenRun, seen: tuple[Sighting, ...]) -> None:
+    """What was seen, with the ids of its content, as the run's datasets and as its OpenLineage events."""
+    try:
+        places_of = {id(record): place for place, record in enumerate(run.datasets)}
+        datasets = list(run.datasets)
+        found = []
+        for sighting in seen:
+            for provisional, record in zip(sighting.provisional, sighting.records(), strict=True):
+                if (place := places_of.get(id(provisional))) is not None:
+                    datasets[place] = record
+                    found.append(record)
+        run.datasets = tuple(datasets)
+    except Exception as error:
+        run.note(f"The files that the run used couldn't be told by their content: {type(error).__name__}.", error=error)
+        found = [record for sighting in seen for record in _undeclared(run, sighting.provisional)]
+    for record in found:
         run.ledger.log_dataset(run.handle, record)
-    _tell_unattributed(
-        run, [one for one in seen if one.context == "input" and one.attributes.get("attributed") == "no"]
-    )
+    _list_unattributed(run, _unattributed(found))
+    _log_events(run)
 
 
-def _tell_unattributed(run: OpenRun, found: list[DatasetRecord]) -> None:
-    """One notice with a count, and the list as an artifact."""
+def _undeclared(run: OpenRun, records: tuple[DatasetRecord, ...]) -> list[DatasetRecord]:
+    declared = {one.record.attributes.get("data_source_name", one.name) for one in run.checked}
+    return [one for one in records if one.context != "input" or one.name not in declared]
+
+
+def _unattributed(found: list[DatasetRecord]) -> list[DatasetRecord]:
+    return [one for one in found if one.context == "input" and one.attributes.get("attributed") == "no"]
+
+
+def _list_unattributed(run: OpenRun, found: list[DatasetRecord]) -> None:
     if not found:
         return
     listed = [
@@ -47,11 +74,9 @@ def _tell_unattributed(run: OpenRun, found: list[DatasetRecord]) -> None:
         for one in found
     ]
     run.ledger.log_text(run.handle, json.dumps(listed), UNATTRIBUTED)
-    belong = "1 read belongs" if len(found) == 1 else f"{len(found)} reads belong"
-    run.note(f"{belong} to no data source of the manifest; see the artifact {UNATTRIBUTED}.")
 
 
-def log_events(run: OpenRun) -> None:
+def _log_events(run: OpenRun) -> None:
     """The run's start and end as OpenLineage events, when it has used data.
 
     The specification wants a START and one terminal event for each run; an OpenLineage backend takes them one by one.

@@ -21,6 +21,7 @@ from prodkit.ledger.direct import Direct
 from prodkit.ledger.helper import Helper
 from prodkit.ledger.journal import Event, Journal
 from prodkit.ledger.keys import Keyring
+from prodkit.ledger.later import Later
 from prodkit.ledger.places import Places, unwritable
 from prodkit.ledger.prompts import check_name, prompt_digest
 from prodkit.ledger.shipments import Shipments
@@ -36,7 +37,7 @@ from prodkit.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from prodkit.ledger.cleaning import Cleaner
     from prodkit.ledger.mlflow_prices import Opinion
@@ -79,6 +80,7 @@ class Ledger:
         self._shipments = Shipments(self.places.ship_db)
         self._helper = Helper(project.root, self.places)
         self._direct = Direct(project, self.places, self._shipments)
+        self._later = Later()
         self._said = ""
         self._clean: dict[str, None] = {}
 
@@ -143,6 +145,16 @@ class Ledger:
         taken = take_checkpoint(self.places.journal, self.keyring)
         keep_checkpoint(self.places.checkpoints, taken)
         self._artifact(handle, ARTIFACT, taken.to_json().encode("utf-8"))
+
+    def later(self, handle: RunHandle, work: Callable[[], None]) -> None:
+        """Record in the background what takes long to find out about a run that has ended; `flush` and `close` wait."""
+
+        def record() -> None:
+            work()
+            self.journal.sync()
+            self._checkpoint(handle)
+
+        self._later.do(record)
 
     def log_metrics(self, handle: RunHandle, metrics: Mapping[str, float]) -> None:
         """Record figures of a run; `None` values are left out, because unknown isn't zero."""
@@ -285,6 +297,7 @@ class Ledger:
         Args:
             timeout: seconds to wait at most. Returns earlier when MLflow can't be reached.
         """
+        self._later.wait(timeout)
         self.journal.sync()
         before = self._pending()
         if before == 0:
@@ -332,7 +345,8 @@ class Ledger:
         return self._shipments.opinions(run_ids) if run_ids and self.places.ship_db.exists() else Opinion()
 
     def close(self) -> None:
-        """Sync the journal and give its stream back."""
+        """Finish what was left for later, sync the journal and give its stream back."""
+        self._later.wait()
         self.journal.close()
 
     @cached_property
@@ -423,6 +437,7 @@ def _artifact_path(path: str) -> str:
 def _after_fork() -> None:
     Ledger._opening = threading.Lock()  # noqa: SLF001
     for ledger in Ledger._opened.values():  # noqa: SLF001
+        ledger._later.abandon()  # noqa: SLF001
         ledger.journal.abandon()
 
 

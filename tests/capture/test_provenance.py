@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from prodkit.capture import run
+from prodkit.capture import close_run, open_run, run
+from prodkit.capture.lineage import digests, watch
+from prodkit.capture.options import RunOptions
+from prodkit.fingerprints import fingerprint_file
+from prodkit.ledger.audit import Audit
 
 SOURCES = """
 data_sources:
@@ -185,3 +191,56 @@ def test_events_hold_no_password(here, tmp_path):
     events = fetched(opened, "lineage/openlineage.json", tmp_path)
     assert "canary" not in json.dumps(events)
     assert events[1]["inputs"][0]["namespace"] == "postgres://db:5432"
+
+
+def big(path, byte):
+    path.write_bytes(byte * 1_000_000)
+    return path
+
+
+def test_large_files_are_read_after_the_cell(project, tmp_path):
+    """The ids of large files are taken behind the user's back, and are on record, exact, in dataset and event."""
+    import mlflow
+
+    path = big(project.root / "data" / "large.bin", b"x")
+    with run("bill") as opened:
+        path.read_bytes()
+    opened.ledger.flush()
+    [dataset] = opened.datasets
+    assert dataset.fingerprint == fingerprint_file(path)
+    [logged] = mlflow.get_run(opened.handle.run_id).inputs.dataset_inputs
+    assert logged.dataset.digest == dataset.digest
+    events = fetched(opened, "lineage/openlineage.json", tmp_path)
+    assert events[1]["inputs"][0]["facets"]["version"]["datasetVersion"] == dataset.fingerprint
+    assert Audit(project).verify().flaws == ()
+
+
+def test_a_file_that_changes_after_the_cell_has_no_id_of_other_bytes(project):
+    """What is written over before it could be read keeps an id that doesn't claim to be of its content."""
+    path = big(project.root / "data" / "large.bin", b"x")
+    opened = open_run(RunOptions("bill"))
+    path.read_bytes()
+    begin, go = threading.Event(), threading.Event()
+    opened.ledger._later.do(lambda: (begin.set(), go.wait(10)))
+    begin.wait(10)
+    close_run(opened)
+    big(path, b"other")
+    go.set()
+    opened.ledger.flush()
+    [dataset] = opened.datasets
+    assert dataset.digest.startswith("st1:")
+    assert dataset.fingerprint == ""
+
+
+def test_the_next_run_reads_an_unchanged_file_no_more(project):
+    """A file that has been the same for a while is read for its id once in a process."""
+    path = big(project.root / "data" / "large.bin", b"x")
+    os.utime(path, ns=(1, 1))
+    with watch(project) as seen:
+        path.read_bytes()
+    assert not seen.look("input").settled
+    state = digests.look(str(path))
+    digests._remember(state, seen.reads[0].fingerprint)
+    assert seen.look("input").settled
+    big(path, b"y")
+    assert not seen.look("input").settled

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from prodkit.capture.lineage.attribution import Sighting
     from prodkit.capture.lineage.sight import Access
     from prodkit.manifest import Project
     from prodkit.records import DatasetRecord
@@ -34,7 +35,7 @@ class Watch:
 
     Args:
         project: whose manifest names the data sources; the one around the current directory by default.
-        fingerprint: give each local file of up to 64 MiB the id of its bytes as digest; else, and for larger ones,
+        fingerprint: give each local file of up to 256 MiB the id of its bytes as digest; else, and for larger ones,
             the digest stands for path, size and time of change.
     """
 
@@ -62,12 +63,16 @@ class Watch:
     @property
     def reads(self) -> tuple[DatasetRecord, ...]:
         """What was read, one record for each data source of the manifest and each other place."""
-        return self._attribution.describe(list(self._accesses.values()), "input")
+        return self.look("input").records()
 
     @property
     def writes(self) -> tuple[DatasetRecord, ...]:
         """What was written and is still there."""
-        return self._attribution.describe(list(self._accesses.values()), "output")
+        return self.look("output").records()
+
+    def look(self, context: str) -> Sighting:
+        """What was read (`input`) or written (`output`), before the files are read for their ids."""
+        return self._attribution.look(list(self._accesses.values()), context)
 
     @property
     def unattributed(self) -> tuple[DatasetRecord, ...]:

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from prodkit.capture.lineage import places
-from prodkit.capture.lineage.sight import muted
+from prodkit.capture.lineage import digests, places
 from prodkit.records import DatasetRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prodkit.capture.lineage.digests import FileState
     from prodkit.capture.lineage.sight import Access
     from prodkit.manifest import Project
     from prodkit.manifest.model import DataSourceSpec
 
-_FINGERPRINT_UP_TO = 64 * 1024 * 1024
+_AT_ONCE = 256 * 1024  # bytes of files that are read while a run ends: less than a millisecond
 _GROUP_FROM = 12  # undeclared files of one folder and kind are put together from this number on
 _KINDS = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".xlsb", ".ods"), "excel"),
@@ -26,6 +28,44 @@ _KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
 }
+
+
+class Sighting:
+    """What was seen of one kind of access, with the state that each file was in when it was looked at."""
+
+    def __init__(self, make: Callable[[Callable[[Access], str]], tuple[DatasetRecord, ...]], fingerprint: bool) -> None:
+        self._make, self._fingerprint = make, fingerprint
+        self._states: dict[str, FileState | None] = {}
+        self.provisional = make(self._known)
+
+    @property
+    def settled(self) -> bool:
+        """Whether all ids can be told without reading more than a few kilobytes."""
+        if not self._fingerprint:
+            return True
+        unknown = [state for state in self._states.values() if state is not None and digests.known(state) is None]
+        return sum(state.size for state in unknown) <= _AT_ONCE
+
+    def records(self) -> tuple[DatasetRecord, ...]:
+        """The datasets with their ids; reads the files that it must."""
+        return self._make(self._read)
+
+    def _known(self, access: Access) -> str:
+        state = self._state(access)
+        if state is None:
+            return _nameless(access)
+        return (digests.known(state) if self._fingerprint else None) or state.stand_in
+
+    def _read(self, access: Access) -> str:
+        state = self._state(access)
+        if state is None:
+            return _nameless(access)
+        return digests.read(state) if self._fingerprint else state.stand_in
+
+    def _state(self, access: Access) -> FileState | None:
+        if access.source not in self._states:
+            self._states[access.source] = None if "://" in access.source else digests.look(access.source)
+        return self._states[access.source]
 
 
 class Attribution:
@@ -38,16 +78,19 @@ class Attribution:
             for name, spec in project.manifest.data_sources.items()
             if spec.location
         ]
-        self._digests: dict[tuple[str, float, int], str] = {}
 
-    def describe(self, accesses: list[Access], context: str) -> tuple[DatasetRecord, ...]:
+    def look(self, accesses: list[Access], context: str) -> Sighting:
         """One record for each declared source, each other place, and each crowd of alike files."""
         groups: dict[str, list[Access]] = {}
         chosen = [access for access in accesses if access.context == context and self._counts(access)]
-        crowds = _crowds([access for access in chosen if not self._source_of(access)])
+        named = {access.source: self._source_of(access) for access in chosen}
+        crowds = _crowds([access for access in chosen if not named[access.source]])
         for access in chosen:
-            groups.setdefault(self._source_of(access) or crowds.get(access.source, access.source), []).append(access)
-        return tuple(self._record(name, group, context) for name, group in groups.items())
+            groups.setdefault(named[access.source] or crowds.get(access.source, access.source), []).append(access)
+        return Sighting(
+            lambda digest: tuple(self._record(name, group, context, digest) for name, group in groups.items()),
+            self._fingerprint,
+        )
 
     def _counts(self, access: Access) -> bool:
         """Folders don't, and neither do files that were written and removed again."""
@@ -59,11 +102,11 @@ class Attribution:
     def _source_of(self, access: Access) -> str:
         return next((name for name, _, pattern in self._sources if pattern.fullmatch(access.source)), "")
 
-    def _record(self, name: str, group: list[Access], context: str) -> DatasetRecord:
+    def _record(self, name: str, group: list[Access], context: str, digest: Callable[[Access], str]) -> DatasetRecord:
         spec = self._project.manifest.data_sources.get(name)
         first = group[0]
-        digests = sorted((one.source, self._digest(one)) for one in group)
-        identity = digests[0][1] if len(group) == 1 else _together(digests)
+        each = sorted((one.source, digest(one)) for one in group)
+        identity = each[0][1] if len(group) == 1 else _together(each)
         rows = [one.rows for one in group]
         attributes = {"attributed": "yes" if spec else "no"} | ({"files": str(len(group))} if len(group) > 1 else {})
         return DatasetRecord(
@@ -89,31 +132,6 @@ class Attribution:
             parts = urlsplit(source)
             return f"{parts.netloc}{parts.path}{'#' + parts.fragment if parts.fragment else ''}".lstrip("/")[-500:]
         return "/".join(Path(source).parts[-2:])
-
-    def _digest(self, access: Access) -> str:
-        """The id of a file's bytes, or of what can be known without reading it."""
-        try:
-            status = None if "://" in access.source else Path(access.source).stat()
-        except OSError:
-            status = None
-        if status is None:
-            return "na1:" + hashlib.sha256(access.source.encode()).hexdigest()[:32]
-        key = (access.source, status.st_mtime, status.st_size)
-        if key not in self._digests:
-            self._digests[key] = self._file_digest(Path(access.source), key)
-        return self._digests[key]
-
-    def _file_digest(self, path: Path, key: tuple[str, float, int]) -> str:
-        from prodkit.errors import DataError
-        from prodkit.fingerprints import fingerprint_file
-
-        if self._fingerprint and key[2] <= _FINGERPRINT_UP_TO:
-            try:
-                with muted():
-                    return fingerprint_file(path)
-            except DataError:
-                pass
-        return "st1:" + hashlib.sha256(repr(key).encode()).hexdigest()[:32]
 
 
 def _pattern(project: Project, spec: DataSourceSpec) -> re.Pattern[str]:
@@ -142,6 +160,10 @@ def _crowds(accesses: list[Access]) -> dict[str, str]:
             folder, name = os.path.split(access.source)
             alike.setdefault(f"{folder}/*{os.path.splitext(name)[1]}", []).append(access.source)  # noqa: PTH122
     return {source: crowd for crowd, members in alike.items() if len(members) >= _GROUP_FROM for source in members}
+
+
+def _nameless(access: Access) -> str:
+    return "na1:" + hashlib.sha256(access.source.encode()).hexdigest()[:32]
 
 
 def _together(digests: list[tuple[str, str]]) -> str:
