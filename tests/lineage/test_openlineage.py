@@ -1,11 +1,15 @@
-"""Run events, checked with the official client."""
+"""Run events, checked with the official client and against the official JSON Schemas."""
 
 from __future__ import annotations
 
+import copy
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
+import jsonschema
 import pytest
+import referencing
 
 from prodkit.capture.lineage import run_event
 from prodkit.records import DatasetRecord
@@ -16,10 +20,72 @@ READ = DatasetRecord(
 )
 WRITTEN = DatasetRecord("sales", "postgresql://db:5432/shop#public.sales", "na1:0", context="output", rows=1)
 
+EVERYTHING = (
+    READ,
+    WRITTEN,
+    DatasetRecord("made", "memory:made", "pk1:0", rows=0, columns=(("a", "list[struct[2]]"),)),
+    DatasetRecord("page", "https://example.org/data/a b.csv", "na1:0"),
+    DatasetRecord("shop.db#sales", "sqlite:///data/shop.db#sales", "na1:0", context="output"),
+    DatasetRecord("many", "/data/orders *.csv", "pm1:0", context="output", columns=(("x", "str"),)),
+)
+KINDS = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 
-def event(**changes):
+
+def event(kind="COMPLETE", **changes):
     options = {"run": "cell-1", "namespace": "triage", "job": "classify", "when": WHEN, "datasets": (READ, WRITTEN)}
-    return run_event("COMPLETE", **{**options, **changes})
+    return run_event(kind, **{**options, **changes})
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """What the official schemas say against an event; each facet is held against the schema that it names itself."""
+    schemas = [json.loads(path.read_text()) for path in (Path(__file__).parent / "openlineage").glob("*.json")]
+    registry = referencing.Registry().with_contents((schema["$id"], schema) for schema in schemas)
+
+    def against(address, value):
+        validator = jsonschema.Draft202012Validator(
+            {"$ref": address}, registry=registry, format_checker=jsonschema.FormatChecker()
+        )
+        return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+    def find(found):
+        said = against(found["schemaURL"], found)
+        for dataset in found["inputs"] + found["outputs"]:
+            own = dataset.get("inputFacets", {}) | dataset.get("outputFacets", {})
+            for facet in [*dataset["facets"].values(), *own.values()]:
+                said += against(facet["_schemaURL"], facet)
+        return said
+
+    return find
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_official_schemas(errors, kind):
+    """Every kind of event, with every facet that is written, is valid against the official schemas."""
+    made = json.loads(json.dumps(event(kind, datasets=EVERYTHING)))
+    assert errors(made) == []
+    written = {name for dataset in made["inputs"] + made["outputs"] for name in dataset["facets"]}
+    assert written == {"dataSource", "version", "schema", "tags"}
+
+
+def test_the_schemas_are_strict(errors):
+    """The check of the schemas sees a wrong kind, time, run id, address and column."""
+    right = event(datasets=EVERYTHING)
+    for path, wrong in {
+        ("eventType",): "DONE",
+        ("eventTime",): "yesterday",
+        ("run", "runId"): "cell-1",
+        ("job",): {"namespace": "triage"},
+        ("inputs", 0, "facets", "dataSource", "uri"): "a b",
+        ("inputs", 0, "facets", "schema", "fields"): [{"type": "int64"}],
+        ("outputs", 0, "outputFacets", "outputStatistics", "rowCount"): "many",
+    }.items():
+        broken = copy.deepcopy(right)
+        inner = broken
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = wrong
+        assert errors(broken), path
 
 
 def test_official_client():

@@ -16,6 +16,7 @@ PRODUCER = "urn:prodkit"
 _SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 _FACETS = "https://openlineage.io/spec/facets"
 _MEMORY = "memory:"
+_IN_URIS = "%:/?#@!$&'()*+,;=~"
 _EVENTS = ("START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER")
 
 
@@ -83,7 +84,9 @@ def _statistics(record: DatasetRecord, own_facets: str) -> dict[str, Any]:
 
 
 def _uri(source: str) -> str:
-    return source if "://" in source or source.startswith(_MEMORY) else f"file://{quote(source, safe='/*?')}"
+    if "://" in source or source.startswith(_MEMORY):
+        return quote(source, safe=_IN_URIS)
+    return f"file://{quote(source, safe='/*?')}"
 
 
 def _names(source: str) -> tuple[str, str]:
