@@ -297,3 +297,13 @@ def test_the_report_escapes_what_it_shows() -> None:
     result = validate(pd.DataFrame({evil: [evil]}), agreed)
     assert "<script>" not in result.to_html()
     assert "<script>" not in result.to_markdown()
+
+
+def test_an_empty_column_meets_bounds_of_every_type():
+    """A column of NaN alone, which pandas calls float, breaks no bound of a date or a number."""
+    for kind, bound in (("timestamp", "2020-01-01T00:00:00"), ("date", "2020-01-01"), ("integer", 1)):
+        contract = Contract.from_yaml(
+            "apiVersion: v3.1.0\nkind: DataContract\nid: x\nversion: 1.0.0\nstatus: active\nschema:\n  - name: t\n"
+            f"    properties: [{{name: a, logicalType: {kind}, logicalTypeOptions: {{minimum: {bound!r}}}}}]\n"
+        )
+        assert validate(pd.DataFrame({"a": [float("nan")] * 3}), contract).ok
