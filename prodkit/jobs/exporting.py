@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,26 @@ def export(
         ConfigError: the notebook can't become a job (`notebook.*`, `parameters.*`, `lint.*`), nobody answers for it
             (`owners.*`), or the folder holds hand edits or something else (`export.*`).
     """
+    target = Path(to).absolute()
+    files, report = compose(notebook, target, project=project, overwrite=overwrite, hashes=hashes, today=today)
+    old = _old_index(target)
+    _write(target, {name: files[name] for name in report.written}, gone=set(old.files if old else ()) - set(files))
+    return report
+
+
+def compose(
+    notebook: Path | str,
+    to: Path | str,
+    *,
+    project: Project | None = None,
+    overwrite: bool = False,
+    hashes: bool | None = None,
+    today: date | None = None,
+) -> tuple[dict[str, str], ExportReport]:
+    """The text of each file that `export` would leave in the folder, and its report; nothing is written.
+
+    Arguments and errors are those of `export`.
+    """
     source, target = Path(notebook), Path(to).absolute()
     _check_name(target.name)
     day = today or now().date()
@@ -84,19 +104,13 @@ def export(
     )
     files[folder.INDEX] = write_index(index)
     changed = tuple(name for name, text in files.items() if _read(target / name) != text)
-    _write(target, {name: files[name] for name in changed}, gone=set(old.files if old else ()) - set(files))
-    return ExportReport(
-        job=target,
-        name=report.name,
-        parameters=report.parameters,
+    return files, replace(
+        report,
         written=changed,
         unchanged=tuple(name for name in files if name not in changed),
         kept=kept,
-        dropped=report.dropped,
         packages=len(bundle.lock.pins),
         hashed="--hash=" in bundle.files[folder.LOCK],
-        problems=report.problems,
-        notices=report.notices,
     )
 
 
