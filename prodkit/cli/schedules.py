@@ -27,8 +27,10 @@ _TARGETS = ("local", "systemd", "cron", "github", "airflow", "kubernetes")
 @click.option("--tz", "zone", help="IANA time zone, e.g. Europe/Berlin.  [default: the job's]")
 @click.option("--target", type=click.Choice(_TARGETS), default="local", show_default=True)
 @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
-@click.option("--image", default="", help="The image that runs the job (kubernetes).")
-@click.option("--to", type=click.Path(path_type=Path), help="Where files are written.  [default: JOB/schedule]")
+@click.option("--image", default="", help="The image that runs the job, for kubernetes.  [default: the job's]")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="Where files are written.  [default: .prodkit/schedules/JOB]"
+)
 @click.option("--remove", is_flag=True, help="Take a local schedule away.")
 def schedule(
     job: Path,
@@ -45,12 +47,14 @@ def schedule(
     from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.parameters import check_parameters
     from prodkit.jobs.schedules.cron import Cron
+    from prodkit.jobs.schedules.plan import Plan
     from prodkit.jobs.schedules.store import ScheduleStore
-    from prodkit.jobs.schedules.targets import Plan, render_target
+    from prodkit.jobs.schedules.targets import render_target
     from prodkit.records import now
 
     folder = JobFolder.load(job)
-    store = ScheduleStore(folder.project_root() / ".prodkit" / "jobs" / "schedules.db")
+    root = folder.project_root()
+    store = ScheduleStore(root / ".prodkit" / "jobs" / "schedules.db")
     console = screen.console()
     if remove:
         _remove(store.remove(folder.name), folder.name)
@@ -64,9 +68,9 @@ def schedule(
         store.put(folder.name, folder.path, cron, params)
         console.print(f"{folder.name} runs next at {following:%Y-%m-%d %H:%M} UTC, while `prodkit scheduler` runs")
         return
-    place = to or folder.path / "schedule"
+    place = to or root / ".prodkit" / "schedules" / folder.name
     place.mkdir(parents=True, exist_ok=True)
-    for name, text in render_target(target, Plan(folder, cron, params, image)).items():
+    for name, text in render_target(target, Plan.here(folder, cron, params, image)).items():
         (place / name).write_text(text, encoding="utf-8")
         console.print(f"wrote {place / name}", soft_wrap=True, highlight=False)
     console.print(f"next: {following:%Y-%m-%d %H:%M} UTC; the first lines of the file say how to install it")

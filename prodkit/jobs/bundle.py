@@ -17,6 +17,9 @@ from prodkit.jobs.edits import dump_notebook
 from prodkit.jobs.parameters import to_schema
 from prodkit.jobs.requirements import Lock, imports_of, lock_of
 from prodkit.jobs.runbook import render_checks, render_image, render_lock, render_ownership, render_runbook
+from prodkit.jobs.schedules.cron import Cron
+from prodkit.jobs.schedules.plan import Plan
+from prodkit.jobs.schedules.targets import TARGETS, render_target
 from prodkit.jobs.script import tree_of, write_script
 from prodkit.manifest.project import MANIFEST
 
@@ -36,10 +39,16 @@ class Bundle:
     index: folder.Index
     files: dict[str, str]
     lock: Lock
+    notices: tuple[str, ...] = ()
 
 
 def make_bundle(
-    notebook: Notebook, project: Project, *, name: str, place: str, hasher: Callable[[Lock], str] = lambda _: ""
+    notebook: Notebook,
+    project: Project,
+    *,
+    name: str,
+    place: str,
+    settle: Callable[[Lock], tuple[Lock, str]] = lambda lock: (lock, ""),
 ) -> Bundle:
     """Make the files of a job folder, without `job.yaml`, which is `write_index` of the index.
 
@@ -48,18 +57,19 @@ def make_bundle(
         project: its project; the manifest must have a file.
         name: the job's name.
         place: where the folder lies, as the runbook says it (relative to the project's root).
-        hasher: gives the lock's pins with hashes, or "".
+        settle: gives the lock that is meant for the one that is found here, and its pins with hashes, or "".
 
     Raises:
         ConfigError: the parameters can't be read, a contract is missing, or the code isn't Python.
     """
     sources = used_sources(notebook, project)
     kinds = {project.manifest.data_sources[source].kind for source in sources}
-    lock = lock_of(imports_of(notebook, [tree_of(cell) for cell in notebook.code]), kinds)
+    found = lock_of(imports_of(notebook, [tree_of(cell) for cell in notebook.code]), kinds)
+    lock, hashed = settle(found)
     index = _index(notebook, project, name=name, inputs=sources, python=lock.python)
     schema = to_schema(notebook.parameters, title=name, description=project.manifest.service.purpose)
     contracts, manifest = _contracts(project)
-    hashed = hasher(lock)
+    schedules, notices = _schedules(notebook, index, place)
     files = {
         folder.NOTEBOOK: write_notebook(notebook, name=name),
         folder.SCRIPT: write_script(notebook, name=name),
@@ -67,12 +77,15 @@ def make_bundle(
         MANIFEST: manifest,
         folder.OWNERSHIP: render_ownership(project.manifest, name=name),
         folder.LOCK: render_lock(lock, name=name, hashed=hashed),
-        folder.RUNBOOK: render_runbook(notebook, project, index=index, place=place, lock=lock),
+        folder.RUNBOOK: render_runbook(
+            notebook, project, index=index, place=place, lock=lock, schedules=tuple(schedules)
+        ),
         folder.IMAGE: render_image(notebook, project, lock, name=name, hashed=bool(hashed)),
         folder.CHECKS: render_checks(name),
         **contracts,
+        **schedules,
     }
-    return Bundle(index, files, lock)
+    return Bundle(index, files, lock, notices)
 
 
 def write_index(index: folder.Index) -> str:
@@ -159,6 +172,7 @@ def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str
             retry_wait=job.retry_wait,
             schedule=job.schedule,
             timezone=job.timezone,
+            image=job.image,
         ),
         inputs=inputs,
     )
@@ -189,6 +203,30 @@ def _contracts(project: Project) -> tuple[dict[str, str], str]:
         if source.contract != target:
             manifest = _point(manifest, source.contract, target)
     return dict(sorted(files.items())), manifest
+
+
+def _schedules(notebook: Notebook, index: folder.Index, place: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The schedule as files that hold on any machine, and what can't be said in them."""
+    how = index.execution
+    if not how.schedule:
+        return {}, ()
+    plan = Plan(index.name, how, Cron(how.schedule, how.timezone), place, image=how.image)
+    files: dict[str, str] = {}
+    notices = [
+        f"The job is scheduled and `{parameter.name}` has no default: its scheduled runs would be refused."
+        for parameter in notebook.parameters
+        if parameter.required
+    ]
+    for target in TARGETS:
+        if target == "kubernetes" and not how.image:
+            continue  # an image is something that one has or hasn't; nothing is wrong with the schedule
+        try:
+            written = render_target(target, plan)
+        except ConfigError as error:
+            notices.append(f"No schedule file for {target}: {error.what}")
+            continue
+        files |= {f"{folder.SCHEDULE}/{name}": text for name, text in written.items()}
+    return files, tuple(notices)
 
 
 def _point(manifest: str, contract: str, target: str) -> str:

@@ -14,6 +14,7 @@ from prodkit.jobs.edits import put_edits, split_edits
 from prodkit.jobs.hashes import hashed_part, hashes_of
 from prodkit.jobs.lint import Problem, lint_notebook
 from prodkit.jobs.reading import read_notebook
+from prodkit.jobs.runbook import local_in
 from prodkit.manifest import Project, find_project
 from prodkit.manifest.load import read_document
 from prodkit.ownership import Violation, check, upcoming
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from prodkit.jobs.parameters import Parameter
     from prodkit.jobs.requirements import Lock
 
+    _Settle = Callable[[Lock], tuple[Lock, str]]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -96,7 +98,7 @@ def compose(
     source, target = Path(notebook), Path(to).absolute()
     _check_name(target.name)
     day = today or now().date()
-    bundle, report = _prepare(source, target, project, day, _hasher(target, hashes))
+    bundle, report = _prepare(source, target, project, day, _with_hashes(target, hashes))
     old = _old_index(target)
     files, kept = _merge(bundle, target, old, overwrite=overwrite)
     index = bundle.index.model_copy(
@@ -117,14 +119,14 @@ def compose(
 def drift(notebook: Path | str, to: Path | str, *, project: Project | None = None) -> tuple[str, ...]:
     """The files of a job folder that another export would change: its notebook, manifest or hand edits moved on.
 
-    The lock isn't compared, since it follows the machine, not the notebook.
+    The lock isn't compared, nor what follows from it in other files: they go by the machine, not by the notebook.
 
     Raises:
         ConfigError: as `export`; `job.missing` when there is no job yet.
     """
     source, target = Path(notebook), Path(to).absolute()
     old = _old_index(target) or folder.JobFolder.load(target).index
-    bundle, _ = _prepare(source, target, project, now().date(), lambda _: "")
+    bundle, _ = _prepare(source, target, project, now().date(), _as_locked(target, old))
     differing = []
     for name, text in bundle.files.items():
         here = _read(target / name)
@@ -151,24 +153,33 @@ def _check_name(name: str) -> None:
         )
 
 
-def _hasher(target: Path, hashes: bool | None) -> Callable[[Lock], str]:
-    def ask(lock: Lock) -> str:
+def _as_locked(target: Path, old: folder.Index) -> _Settle:
+    """The lock as it was at export: another machine checks for drift too, with its own Python and packages."""
+    text = _read(target / folder.LOCK) or ""
+    return lambda lock: (
+        replace(lock, python=old.execution.python, local=local_in(text)),
+        text if "--hash=" in text else "",
+    )
+
+
+def _with_hashes(target: Path, hashes: bool | None) -> _Settle:
+    def ask(lock: Lock) -> tuple[Lock, str]:
         known = hashed_part(_read(target / folder.LOCK) or "", lock.pins)
         if known or hashes is False:
-            return known
+            return lock, known
         found = hashes_of(lock.pins)
         if not found and hashes:
             what = "No package registry gives the hashes of all locked versions."
             raise ConfigError(
                 "export.hashes", what, fix="install uv, check the connection, or export without `--hashes`"
             )
-        return found
+        return lock, found
 
     return ask
 
 
 def _prepare(
-    source: Path, target: Path, project: Project | None, day: date, hasher: Callable[[Lock], str]
+    source: Path, target: Path, project: Project | None, day: date, settle: _Settle
 ) -> tuple[Bundle, ExportReport]:
     book = read_notebook(source)
     project = project or find_project(source.absolute().parent)
@@ -183,7 +194,7 @@ def _prepare(
         raise ConfigError(first.code, first.what, where=first.where, fix=fix)
     place = folder.relative(target, project.root)
     bundle = make_bundle(
-        book, project, name=target.name, place=target.name if place.startswith("..") else place, hasher=hasher
+        book, project, name=target.name, place=target.name if place.startswith("..") else place, settle=settle
     )
     notices = [*_waivers(waived), *upcoming(project.manifest, today=day)]
     notices += [
@@ -197,7 +208,7 @@ def _prepare(
         unchanged=(),
         dropped=tuple(cell.number for cell in book.cells if cell.is_demo),
         problems=problems,
-        notices=tuple(notices),
+        notices=(*notices, *bundle.notices),
     )
     return bundle, report
 

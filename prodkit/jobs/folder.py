@@ -12,6 +12,7 @@ jobs/triage/
   requirements.lock   exact versions
   README.md           the runbook
   Dockerfile, tests/  an image, and checks that run with plain pytest
+  schedule/           when the manifest says when it runs: files for systemd, cron, GitHub, Airflow and Kubernetes
 ```
 """
 
@@ -45,6 +46,7 @@ RUNBOOK = "README.md"
 IMAGE = "Dockerfile"
 CHECKS = "tests/test_job.py"
 CONTRACTS = "contracts"
+SCHEDULE = "schedule"
 REQUIRED = (INDEX, NOTEBOOK, SCRIPT, SCHEMA, OWNERSHIP, MANIFEST)
 
 _SEAL = "# sealed "
@@ -74,6 +76,7 @@ class Execution(_Strict):
     retry_wait: float = Field(default=5.0, gt=0)
     schedule: str = ""
     timezone: str = "UTC"
+    image: str = Field(default="", description="The image that runs it, for Kubernetes.")
 
 
 class Index(_Strict):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prodkit.manifest import Manifest, Project
     from prodkit.ownership import Contact
 
+_LOCAL = "# Installed from a folder here, so not below; build a wheel of it: "
 _NO_HASHES = """#
 # The hashes are missing: no package registry was asked, or it didn't answer. Add them with
 #   uv pip compile --generate-hashes --no-deps requirements.lock -o requirements.lock
@@ -32,9 +33,15 @@ def render_lock(lock: Lock, *, name: str, hashed: str = "") -> str:
     """The text of `requirements.lock`; `hashed` is what a registry made of the pins."""
     head = f"# What `{name}` ran with when it was exported: exact versions. Python {lock.python}.\n"
     if lock.local:
-        head += f"# Installed from a folder here, so not below; build a wheel of it: {', '.join(lock.local)}\n"
+        head += f"{_LOCAL}{', '.join(lock.local)}\n"
     body = hashed or "".join(f"{pin}\n" for pin in lock.pins)
     return head + ("" if hashed else _NO_HASHES) + body
+
+
+def local_in(lock: str) -> tuple[str, ...]:
+    """What a lock's text names as installed from a folder."""
+    lines = (line.removeprefix(_LOCAL) for line in lock.splitlines() if line.startswith(_LOCAL))
+    return tuple(name for line in lines for name in line.split(", "))
 
 
 def render_ownership(manifest: Manifest, *, name: str) -> str:
@@ -69,8 +76,10 @@ def render_ownership(manifest: Manifest, *, name: str) -> str:
     return head + yaml.dump(content, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
 
 
-def render_runbook(notebook: Notebook, project: Project, *, index: Index, place: str, lock: Lock) -> str:
-    """The text of `README.md`."""
+def render_runbook(
+    notebook: Notebook, project: Project, *, index: Index, place: str, lock: Lock, schedules: tuple[str, ...]
+) -> str:
+    """The text of `README.md`; `schedules` are the schedule files."""
     manifest = project.manifest
     on_call = resolve(manifest, "incident")
     return render(
@@ -88,6 +97,7 @@ def render_runbook(notebook: Notebook, project: Project, *, index: Index, place:
         sources={name: manifest.data_sources[name] for name in index.inputs},
         dropped=[cell.number for cell in notebook.cells if cell.is_demo],
         lock=lock,
+        schedules=schedules,
         root=relative(project.root, project.root / place),
     )
 

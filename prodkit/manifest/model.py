@@ -234,6 +234,9 @@ class Job(Section):
 
     schedule: str = Field(default="", description="Five cron fields.")
     timezone: str = "UTC"
+    image: str = Field(
+        default="", description="The image that runs the job, e.g. registry.local/triage:1: Kubernetes needs it."
+    )
     timeout: Seconds = 3600.0
     cell_timeout: Seconds | None = None
     retries: int = Field(default=2, ge=0, le=10, description="Attempts after the first, on transient outcomes only.")

@@ -5,55 +5,22 @@ from __future__ import annotations
 import math
 import re
 import shlex
-import shutil
-import sys
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ConfigError, ParameterError
 from prodkit.templates import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.schedules.cron import Cron
+    from prodkit.jobs.schedules.plan import Plan
 
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
-_SLACK = 300  # seconds beyond the job's own deadline, for its start and its end
-_KUBERNETES_NAME = 52  # a CronJob's name gets 11 characters for its Jobs
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A job and when it runs. `params` are text, as `-p` takes them; `image` is only for Kubernetes."""
-
-    folder: JobFolder
-    cron: Cron
-    params: Mapping[str, str] = field(default_factory=dict)
-    image: str = ""
-
-    @property
-    def unit(self) -> str:
-        """The name that other systems know it by: lower case letters, digits and `-`."""
-        plain = re.sub(r"[^a-z0-9-]+", "-", f"prodkit-{self.folder.name}".lower()).strip("-")
-        return plain[:_KUBERNETES_NAME].rstrip("-")
-
-    @property
-    def limit(self) -> int:
-        """Seconds after which somebody else may end it."""
-        return math.ceil(self.folder.index.execution.timeout) + _SLACK
-
-    def arguments(self, *more: str) -> list[str]:
-        """What follows the job's folder on the command line."""
-        pairs = [part for name, value in self.params.items() for part in ("-p", f"{name}={value}")]
-        return [*pairs, *more]
-
-    def command(self, job: str, *more: str) -> str:
-        """The command line as a shell reads it."""
-        return shlex.join([*_prodkit(), "run", job, *self.arguments(*more)])
+_FIRST_DAY = (
+    "2026, 1, 1"  # Airflow catches nothing up, so any day in the past is right; the same one gives the same bytes
+)
 
 
 def render_target(target: str, plan: Plan) -> dict[str, str]:
@@ -85,55 +52,40 @@ def on_calendar(cron: Cron) -> tuple[str, ...]:
 
 
 def _systemd(plan: Plan) -> dict[str, str]:
-    path = str(plan.folder.path)
-    command = plan.command(path).replace("%", "%%")
-    values = {"job": plan.folder.name, "unit": plan.unit, "path": path, "folder": f"{path}/schedule", "cron": plan.cron}
     return {
-        f"{plan.unit}.service": render("schedule/service.j2", **values, command=command, limit=plan.limit),
-        f"{plan.unit}.timer": render("schedule/timer.j2", **values, calendar=on_calendar(plan.cron)),
+        f"{plan.unit}.service": render("schedule/service.j2", plan=plan),
+        f"{plan.unit}.timer": render("schedule/timer.j2", plan=plan, calendar=on_calendar(plan.cron)),
     }
 
 
 def _crontab(plan: Plan) -> dict[str, str]:
-    text = render(
-        "schedule/crontab.j2",
-        job=plan.folder.name,
-        unit=plan.unit,
-        cron=plan.cron,
-        line=" ".join(plan.cron.fields),
-        command=plan.command(str(plan.folder.path)).replace("%", r"\%"),
-    )
+    command = plan.shell_command().replace("%", r"\%")
+    text = render("schedule/crontab.j2", plan=plan, line=" ".join(plan.cron.fields), command=command)
     return {f"{plan.unit}.crontab": text}
 
 
 def _github(plan: Plan) -> dict[str, str]:
     lines = utc_lines(plan.cron)
-    folder = f"jobs/{plan.folder.name}"
     text = render(
         "schedule/github.j2",
-        job=plan.folder.name,
-        unit=plan.unit,
-        cron=plan.cron,
+        plan=plan,
         lines=lines,
         guard=len(lines) > 1,
         minutes=min(math.ceil(plan.limit / 60), 360),
-        python=plan.folder.index.execution.python,
-        path=folder,
-        command=shlex.join(["prodkit", "run", folder, *plan.arguments()]),
+        command=shlex.join(["prodkit", "run", plan.place, *plan.arguments()]),
     )
     return {f"{plan.unit}.github.yml": text}
 
 
 def _airflow(plan: Plan) -> dict[str, str]:
+    # Airflow renders the command with jinja, so a parameter's own braces are said as text
+    command = re.sub(r"\{(?=[{%#])", "{{ '{' }}", plan.shell_command())
     text = render(
         "schedule/airflow.py.j2",
-        job=plan.folder.name,
-        unit=plan.unit,
-        cron=plan.cron,
+        plan=plan,
         fields=" ".join(plan.cron.fields),
-        limit=plan.limit,
-        year=datetime.now(UTC).year,
-        airflow_command=plan.command(str(plan.folder.path)) + ' --key "{{ run_id }}"',
+        first_day=_FIRST_DAY,
+        airflow_command=command + ' --key "{{ run_id }}"',
     )
     return {f"{plan.unit}_dag.py": text}
 
@@ -143,15 +95,13 @@ def _kubernetes(plan: Plan) -> dict[str, str]:
         raise ConfigError(
             "schedule.image",
             "Kubernetes needs the image that runs the job.",
-            fix=f"docker build --tag REGISTRY/{plan.unit}:1 {plan.folder.path}, then --image REGISTRY/{plan.unit}:1",
+            fix=f"docker build --tag REGISTRY/{plan.unit}:1 {plan.path or plan.place}, then say that name with --image "
+            "or as `job.image` in prodkit.yaml",
         )
     text = render(
         "schedule/kubernetes.yaml.j2",
-        unit=plan.unit,
-        cron=plan.cron,
+        plan=plan,
         fields=" ".join(plan.cron.fields),
-        limit=plan.limit,
-        image=plan.image,
         args=[*(part.replace("$(", "$$(") for part in plan.arguments()), "--key", "$(TICK)"],
     )
     return {f"{plan.unit}.cronjob.yaml": text}
@@ -208,10 +158,3 @@ def _spell(values: tuple[int, ...], count: int) -> str:
 
 def _all(values: tuple[int, ...], count: int) -> bool:
     return len(values) == count
-
-
-def _prodkit() -> list[str]:
-    """The command of this installation: timekeepers have their own PATH."""
-    beside = Path(sys.executable).with_name("prodkit")
-    found = str(beside) if beside.exists() else shutil.which("prodkit")
-    return [found] if found else [sys.executable, "-m", "prodkit"]

@@ -19,7 +19,7 @@ import yaml
 from prodkit.errors import ConfigError
 from prodkit.jobs import export
 from prodkit.jobs.exporting import drift
-from prodkit.jobs.folder import JobFolder
+from prodkit.jobs.folder import JobFolder, seal
 from prodkit.jobs.hashes import hashed_part, hashes_of, pins_in
 from prodkit.jobs.requirements import lock_of
 from prodkit.records import now
@@ -108,6 +108,7 @@ def _without_machine(content: bytes) -> bytes:
         content.decode()
         .replace(f"| Python | {version}", "| Python | X.Y")
         .replace(f"python:{version}-slim", "python:X.Y-slim")
+        .replace(f'python-version: "{version}"', 'python-version: "X.Y"')
     )
     if text.startswith("# The index of this job"):
         index = yaml.safe_load(text)
@@ -558,3 +559,31 @@ def test_hashes_are_kept_for_the_same_versions(exported: Callable[..., ExportRep
     assert again.hashed
     assert lock.read_text().count("--hash=") == len(pins)
     assert "--require-hashes" in (report.job / "Dockerfile").read_text()
+    assert drift(owned.root / "notebooks" / "sample.ipynb", report.job) == ()
+
+
+def test_another_machine_sees_no_drift(exported: Callable[..., ExportReport], owned: Project):
+    """A check under another Python, where prodkit was installed otherwise, finds only what notebook and manifest say."""
+    manifest = owned.root / "prodkit.yaml"
+    manifest.write_text(manifest.read_text() + 'job: {schedule: "0 6 * * *"}\n')
+    job = exported().job
+    for name in ("Dockerfile", "README.md", "job.yaml", "schedule/prodkit-sample.github.yml"):
+        file = job / name
+        text, sealed, _ = re.sub(r"3\.\d\d\b", "3.99", file.read_text()).partition("# sealed")
+        file.write_text(seal(text) if sealed else text)
+    assert drift(owned.root / "notebooks" / "sample.ipynb", job) == ()
+    manifest.write_text(manifest.read_text().replace("0 6 * * *", "0 7 * * *"))
+    differing = drift(owned.root / "notebooks" / "sample.ipynb", job)
+    assert {"schedule/prodkit-sample.crontab", "README.md", "job.yaml"} <= set(differing)
+
+
+def test_what_a_schedule_cannot_say_is_a_notice(exported: Callable[..., ExportReport], owned: Project):
+    """A schedule that one timekeeper can't express is written for the others; a parameter nobody gives is said."""
+    manifest = owned.root / "prodkit.yaml"
+    manifest.write_text(manifest.read_text() + 'job: {schedule: "30 0 * * 1", timezone: Europe/Berlin}\n')
+    report = exported()
+    assert not list(report.job.glob("schedule/*.github.yml"))
+    assert (report.job / "schedule" / "prodkit-sample.timer").is_file()
+    assert [notice for notice in report.notices if notice.startswith("No schedule file for github")]
+    manifest.write_text(manifest.read_text().replace("30 0 * * 1", "30 0 30 2 *"))
+    assert refused(exported).code == "schedule.never"
