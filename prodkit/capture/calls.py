@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import autolog, payload, replay, terms
+from prodkit.capture import autolog, cache, payload, replay, terms
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, Usage, new_id, now
@@ -112,7 +112,7 @@ class Call:
         self.served_by, self.degraded, self._failed_cost = by, degraded, failed_cost
         if self.target is not None and self.target.key == by:
             self.provider, self.model = self.target.provider or self.provider, self.target.model
-        elif degraded:  # a stale answer or the static reply: no model has computed it
+        elif by == STATIC:  # no model has computed it
             self.model = by
 
     def replayed(self, provider: str, model: str, *, degraded: bool) -> None:
@@ -150,6 +150,7 @@ class Call:
             self.error = "the stream ended without its end" if complete else "the stream was left before its end"
         elif heard.chunks is not None:
             replay.keep(self, heard.chunks)
+            cache.keep(self, heard.chunks)
         self.end(Status.OK if whole else Status.ABORTED, self._heard_usage(heard, whole=whole), self.response)
 
     def fail(self, error: BaseException, heard: Heard | None = None) -> None:
@@ -168,7 +169,7 @@ class Call:
             if self.done:
                 return
             self.seconds = time.perf_counter() - self._clock
-            self.usage = usage = Usage(0, 0) if self.served_by == REPLAY else usage  # those that were used now
+            self.usage = usage = Usage(0, 0) if self.served_by in {REPLAY, STALE} else usage  # those that were used now
             self.cost = self._price(usage, status)
             self.status = status
         if self.admission is not None:

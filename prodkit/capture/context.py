@@ -6,12 +6,13 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import wrapt
 
 from prodkit.errors import ParameterError, nearest
 from prodkit.records import DataSource
+from prodkit.resilience.policy import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,14 @@ def check_source(source: str | None) -> str:
 _replay: ContextVar[bool] = ContextVar("prodkit_replay", default=True)
 
 
+_commit: ContextVar[Commit | None] = ContextVar("prodkit_commit", default=None)
+
+
+def stream_commit() -> Commit | None:
+    """When the streams of this thread or task pass their pieces on; None: as the manifest says."""
+    return _commit.get()
+
+
 def replay_allowed() -> bool:
     """Whether the calls of this thread or task may be answered by kept answers, and theirs kept."""
     return _replay.get()
@@ -85,6 +94,7 @@ def request(
     session: str | None = None,
     purpose: str | None = None,
     replay: bool | None = None,
+    commit: Commit | None = None,
 ) -> Iterator[None]:
     """Stamp the calls inside with who asks and where the content comes from.
 
@@ -94,18 +104,29 @@ def request(
         session: id of the conversation or batch.
         purpose: what the answer is for.
         replay: False asks anew in every attempt of a job, and keeps no answer; None leaves it as it is around.
+        commit: when the pieces of streams are passed on: "first_token", "buffer" or "restart"; None leaves it as it is
+            around, or as `resilience.commit` of prodkit.yaml says.
 
     Raises:
-        ParameterError: `capture.unknown-source`.
+        ParameterError: `capture.unknown-source` or `capture.unknown-commit`.
     """
     stamp = Stamp(user or "", session or "", check_source(source), purpose or "")
-    allowed = _replay.get()
+    allowed, committed = _replay.get(), _commit.get()
+    if commit is not None and commit not in get_args(Commit):
+        raise ParameterError(
+            "capture.unknown-commit",
+            f"`{commit}` is not a way to pass a stream on.",
+            where="commit=",
+            fix=nearest(str(commit), get_args(Commit)),
+        )
     token = _stamp.set(stamp.over(_stamp.get()))
     _replay.set(allowed if replay is None else replay)
+    _commit.set(commit or committed)
     try:
         yield
     finally:
         _replay.set(allowed)
+        _commit.set(committed)
         try:
             _stamp.reset(token)
         except ValueError:  # left in another task than entered, as async generators do

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import payload, replay, sdks
+from prodkit.capture import cache, payload, replay, sdks
 from prodkit.capture.admission import aadmit, admit, check_kill_switch
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, within_call
@@ -58,7 +58,8 @@ def conduct(call: Call, make: type[Sender], *parts: Any) -> Any:
         if policy is None:
             return _receive(call, sender, sender.bare())
         if call.streamed:
-            pieces = begin_stream(run_stream(policy, sender.as_call(sender.open_stream, stream=True)))
+            told = sender.as_call(sender.open_stream, stream=True)
+            pieces = begin_stream(run_stream(policy, told, commit=sender.commit(policy)))
             return _read_along(call, sender, pieces)
         return _receive(call, sender, sender.settle(run_call(policy, sender.as_call(sender.attempt, stream=False))))
     except BaseException as error:
@@ -77,7 +78,8 @@ async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
         if policy is None:
             return _receive(call, sender, await sender.bare())
         if call.streamed:
-            pieces = await abegin_stream(arun_stream(policy, sender.as_call(sender.aopen_stream, stream=True)))
+            told = sender.as_call(sender.aopen_stream, stream=True)
+            pieces = await abegin_stream(arun_stream(policy, told, commit=sender.commit(policy)))
             return _read_along(call, sender, pieces)
         served = await arun_call(policy, sender.as_call(sender.attempt, stream=False))
         return _receive(call, sender, sender.settle(served))
@@ -123,8 +125,10 @@ def _receive(call: Call, sender: Sender, result: Any) -> Any:
     if payload.is_raw(answer):
         call.unread()
     else:
-        if call.question is not None and sender.validate(result) is None:
-            replay.keep(call, payload.wire(answer))
+        if (call.question is not None or cache.wanted(call)) and sender.validate(result) is None:
+            content = payload.wire(answer)
+            replay.keep(call, content)
+            cache.keep(call, content)
         call.answered(answer)
     return result
 
@@ -133,6 +137,7 @@ def _read_along(call: Call, sender: Sender, pieces: Any) -> Any:
     """Put the pieces into the stream that the SDK gave, past a reader of ours."""
     kind = AsyncStreamReader if hasattr(pieces, "__anext__") else StreamReader
     reader = kind(pieces, call, hide_usage=sender.asks_usage)
-    reader.heard.chunks = [] if call.question is not None and not call.unpaid else None
+    keeps = (call.question is not None or cache.wanted(call)) and not call.unpaid
+    reader.heard.chunks = [] if keeps else None
     call.reader = weakref.ref(reader)
     return sender.deliver(reader)

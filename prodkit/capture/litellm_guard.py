@@ -12,6 +12,7 @@ from prodkit.capture import autolog, replay
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, one_call, within_call
 from prodkit.capture.sending import Sender
+from prodkit.resilience.call import STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,9 +148,9 @@ class LitellmSender(Sender):
             }
         return self._send(kwargs)
 
-    def serves(self, target: Target) -> bool:  # noqa: ARG002  litellm knows the keys of them all
+    def refusal(self, target: Target) -> str:  # noqa: ARG002  litellm knows the keys of them all
         """Litellm goes to every provider, with the keys of the environment."""
-        return True
+        return ""
 
     def is_stream(self, answer: Any) -> bool:
         """Whether the answer comes in chunks."""
@@ -172,7 +173,7 @@ class LitellmSender(Sender):
     def _static(self, text: str) -> Any:
         from prodkit.capture import replies
 
-        self._note_static()
+        self._note_resort(STATIC)
         return replies.litellm(self.call.model, text, stream=self.call.streamed)
 
     def _send(self, kwargs: dict[str, Any]) -> Any:

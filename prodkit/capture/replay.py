@@ -84,15 +84,22 @@ def missing(run: OpenRun | None, *, askable: bool = True) -> ConfigError:
     )
 
 
+def request_of(call: Call) -> str | None:
+    """What makes a request the same as another one; None for an upload and for what isn't JSON."""
+    body = {name: value for name, value in call.body.items() if type(value).__name__ not in _NOT_SAID}
+    try:
+        return json.dumps([call.provider, call.address, body], sort_keys=True, ensure_ascii=True)
+    except (TypeError, ValueError):  # a file, an iterator
+        return None
+
+
 def _question(call: Call) -> Question | None:
     """None where nothing is kept: outside of a job run, when it was opted out of, and for uploads."""
     source = os.environ.get(MODE) or os.environ.get(JOB_RUN)
     if not source or not call.address or not replay_allowed():
         return None
-    body = {name: value for name, value in call.body.items() if type(value).__name__ not in _NOT_SAID}
-    try:
-        request = json.dumps([call.provider, call.address, body], sort_keys=True, ensure_ascii=True)
-    except (TypeError, ValueError):  # something that isn't JSON: a file, an iterator
+    request = request_of(call)
+    if request is None:
         return None
     run = find_kept(call.run.project, source) if is_on() else source
     answers = Answers(call.run.project, call.run.ledger.keyring, run)

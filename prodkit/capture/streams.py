@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from prodkit.capture import payload, terms
 from prodkit.records import Usage
+from prodkit.resilience import StreamRestart
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,6 +38,11 @@ class Heard:
 
     def take(self, chunk: Any) -> None:
         """Add one chunk."""
+        if isinstance(chunk, StreamRestart):  # what came so far is told anew
+            keeps = self.chunks is not None
+            self.__init__()  # type: ignore[misc]
+            self.chunks = [] if keeps else None
+            return
         if self.chunks is not None:
             self.chunks.append(payload.wire(chunk))
         kind = getattr(chunk, "type", "") or ""

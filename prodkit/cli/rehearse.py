@@ -30,7 +30,7 @@ def rehearse(target: Path, faults: tuple[str, ...], scale: float) -> None:
 
     if not target.exists():
         raise ConfigError("rehearsal.missing", "There is no such job or notebook.", where=str(target))
-    project = find_project(target.resolve())
+    project = _project_of(target.resolve())
     console = screen.console()
     with console.status("beginning") as status:
         report = act(target.resolve(), project, faults=faults, scale=scale, tell=status.update)
@@ -39,6 +39,15 @@ def rehearse(target: Path, faults: tuple[str, ...], scale: float) -> None:
     if run_id:
         console.print(f"[dim]rehearsal.html is in MLflow: prodkit ui --run {run_id}[/]")
     raise SystemExit(0 if report.passed else 1)
+
+
+def _project_of(target: Path) -> Project:
+    """A job folder holds a copy of the manifest; the project that it runs in is another one."""
+    if not target.is_dir():
+        return find_project(target)
+    from prodkit.jobs.folder import JobFolder
+
+    return find_project(JobFolder.load(target).project_root())
 
 
 def _show(report: Rehearsal, console: Console) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
-from prodkit.ledger import events
+from prodkit.ledger import cache, events, replay
 from prodkit.ledger.chain import Entry, decode, intact
 from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpoints, take_checkpoint
 from prodkit.ledger.destinations import connect, current_destination, tracking_uri
@@ -20,7 +20,6 @@ from prodkit.ledger.mlflow_adapter import OutgoingRun
 from prodkit.ledger.prompts import is_made_with, texts_in
 from prodkit.ledger.reach import probe, public_uri
 from prodkit.ledger.reading import count_pending
-from prodkit.ledger.replay import erase_subject
 from prodkit.ledger.segments import by_stream, read_lines
 from prodkit.ledger.shipments import Rejection, Shipments
 from prodkit.ledger.shipping import Shipped, Shipping
@@ -181,7 +180,8 @@ class Audit:
             self.sync()
         scrubbed = self._scrub(user, subject, traces)
         keys = self._ledger.keyring.erase(user)
-        erase_subject(self.project, subject)
+        replay.erase_subject(self.project, subject)
+        cache.erase_subject(self.project, subject)
         public = {"subject": subject, "keys": keys, "requests": requests, "trace_ids": traces}
         self._ledger.journal.append_all([Event(events.ERASE, public)]).durable()
         shipped = self.sync()

@@ -71,8 +71,8 @@ class Answers:
         """
         content = [answer.content, answer.provider, answer.model, answer.degraded]
         keys, sealed = self._keyring.seal(content, (user,) if user else ())
-        _make(self._path)
-        with _open(self._path) as db:
+        make_store(self._path)
+        with open_store(self._path) as db:
             db.execute(
                 "INSERT INTO answers (digest, number, attempt, subject, keys, sealed) VALUES"
                 " (?, (SELECT COUNT(*) + 1 FROM answers WHERE digest = ?), ?, ?, ?, ?)",
@@ -87,7 +87,7 @@ class Answers:
         """
         if not self._path.exists():
             return None
-        with _open(self._path) as db:
+        with open_store(self._path) as db:
             found = db.execute(
                 "SELECT id, keys, sealed FROM answers WHERE digest = ? AND attempt != ?"
                 " AND id NOT IN (SELECT answer FROM served WHERE attempt = ?) ORDER BY number LIMIT 1",
@@ -132,7 +132,7 @@ def take_over(project: Project, earlier: str, run: str) -> None:
     """Let a run that goes on with an earlier one have its answers."""
     source = place_of(project, earlier)
     if source.exists():
-        with _open(source):
+        with open_store(source):
             pass  # what a killed process was writing is rolled back before the file gets another name
         source.replace(place_of(project, run))
 
@@ -159,24 +159,25 @@ def erase_subject(project: Project, subject: str) -> int:
     """Remove every answer that was kept for a person, known by the pseudonym; returns how many there were."""
     erased = 0
     for run in kept_runs(project):
-        with _open(place_of(project, run)) as db:
+        with open_store(place_of(project, run)) as db:
             erased += db.execute("DELETE FROM answers WHERE subject = ?", (subject,)).rowcount
     return erased
 
 
-def _make(path: Path) -> None:
+def make_store(path: Path) -> None:
+    """An empty file that only its owner can read, where there is none."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
+def open_store(path: Path, schema: str = _SCHEMA) -> Iterator[sqlite3.Connection]:
     """A transaction; the rollback journal is the default one, so that at rest a store is a single file."""
     with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as db:
         db.execute("PRAGMA secure_delete = ON")
         db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
+        for statement in schema.strip().rstrip(";").split(";\n"):
             db.execute(statement)
         try:
             yield db

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import date  # noqa: TC003  pydantic reads the annotations at run time
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from prodkit.records import DataSource
 
@@ -37,9 +37,16 @@ def _name(value: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Z][A-Z0-9_]*", value):
+        raise ValueError("write the name of an environment variable, such as ANTHROPIC_API_KEY, not the key itself")
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Money = Annotated[Decimal, BeforeValidator(_money), Field(ge=0)]
 Name = Annotated[str, AfterValidator(_name)]
+KeyVariable = Annotated[str, AfterValidator(_variable)]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 
 
@@ -149,8 +156,14 @@ class ModelSpec(Section):
     region: str = ""
     base_url: str = ""
     allowed_classifications: tuple[Classification, ...] = ("public", "internal")
+    api_key: KeyVariable = Field(
+        default="",
+        description="Name of the environment variable with the key, never the key itself; PROVIDER_API_KEY by default.",
+    )
     price: Price | None = None
-    fallbacks: tuple[str, ...] = Field(default=(), description="Names of models to try next, in order.")
+    fallbacks: tuple[str, ...] = Field(
+        default=(), description="Names of models to try next, in order; in place of those of resilience.fallback."
+    )
 
 
 class Retry(Section):
@@ -171,6 +184,33 @@ class Breaker(Section):
     shared: bool = Field(default=False, description="Share the state between processes through SQLite.")
 
 
+class Cached(Section):
+    """An earlier answer to the very same request, kept encrypted on this machine."""
+
+    max_age: Seconds = Field(description="Older answers aren't served, and are removed.")
+
+
+class FallbackStep(Section):
+    """One step of the chain, said in full: exactly one of the three."""
+
+    model: str | None = Field(default=None, description="Name of a model.")
+    cached: Cached | None = Field(default=None, description="After all models: an earlier answer, marked as degraded.")
+    static: str | None = Field(default=None, description="The last step: a text, marked as degraded.")
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> Self:
+        if sum(value is not None for value in (self.model, self.cached, self.static)) != 1:
+            raise ValueError("write one of `model:`, `cached:` and `static:`")
+        return self
+
+
+def _kind_of_step(value: object) -> str:
+    return "name" if isinstance(value, str) else "step"
+
+
+Fallback = Annotated[Annotated[str, Tag("name")] | Annotated[FallbackStep, Tag("step")], Discriminator(_kind_of_step)]
+
+
 class Resilience(Section):
     """What happens when a provider fails."""
 
@@ -179,15 +219,43 @@ class Resilience(Section):
     attempt_timeout: Seconds | None = None
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
-    fallback: tuple[str, ...] = Field(default=(), description="Names of models to try next, in order.")
+    fallback: tuple[Fallback, ...] = Field(
+        default=(),
+        description="What to try next, in order: names of models, then `cached: {max_age: 24h}`, then `static: text`.",
+    )
     max_concurrent: int | None = Field(
         default=None, ge=1, description="So many calls at once in one process; the others wait."
     )
     fallback_also_on: tuple[str, ...] = Field(
         default=(), description="Classes of failures that go to the fallback although they usually don't: filtered."
     )
-    static_reply: str | None = Field(default=None, description="The last resort; the call is marked as degraded.")
+    static_reply: str | None = Field(
+        default=None, description="The last resort; the call is marked as degraded. The same as the step `static`."
+    )
     stream_idle_timeout: Seconds = 30.0
+    commit: Literal["first_token", "buffer", "restart"] = Field(
+        default="first_token",
+        description="When a stream's pieces are passed on: from the first token on, without a fallback after it; only "
+        "when the answer is whole; or at once, with a piece that says when another target begins anew.",
+    )
+
+    @property
+    def models(self) -> tuple[tuple[int, str], ...]:
+        """The models of the chain, each with its place in `fallback`."""
+        steps = ((at, step if isinstance(step, str) else step.model) for at, step in enumerate(self.fallback))
+        return tuple((at, name) for at, name in steps if name is not None)
+
+    @property
+    def cached(self) -> Cached | None:
+        """The step that serves earlier answers."""
+        steps = [step.cached for step in self.fallback if not isinstance(step, str) and step.cached is not None]
+        return steps[0] if steps else None
+
+    @property
+    def last_words(self) -> str | None:
+        """The static reply, wherever it is said."""
+        steps = [step.static for step in self.fallback if not isinstance(step, str) and step.static is not None]
+        return steps[0] if steps else self.static_reply
 
 
 class Budget(Section):

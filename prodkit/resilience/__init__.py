@@ -21,7 +21,7 @@ from prodkit.resilience.call import (
 from prodkit.resilience.classify import classify
 from prodkit.resilience.decorator import resilient
 from prodkit.resilience.failures import Failure, FailureClass
-from prodkit.resilience.policy import Policy, Target
+from prodkit.resilience.policy import Commit, Policy, Target
 from prodkit.resilience.run import arun_call, run_call
 from prodkit.resilience.streams import StreamRestart, abegin_stream, arun_stream, begin_stream, run_stream
 
@@ -32,6 +32,7 @@ __all__ = [
     "BreakerState",
     "Call",
     "Chunk",
+    "Commit",
     "DeadlineError",
     "Failure",
     "FailureClass",

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 _NOTHING = Decimal(0)
 
-STALE = "stale-answer"
+STALE = "cache"
 STATIC = "static-reply"
 REPLAY = "replay"
+PASSED_OVER = "passed-over"  # in place of a failure class: the call can't go to this target
 
 
 class Served(Generic[R]):
@@ -30,7 +31,7 @@ class Served(Generic[R]):
 
     Attributes:
         value: the answer.
-        served_by: the target's key (`openai/gpt-4o`), or `stale-answer` or `static-reply`.
+        served_by: the target's key (`openai/gpt-4o`), or `cache` or `static-reply`.
         degraded: True when anything but the target that was asked for has answered.
         cost_of_failed_attempts: US dollars; None when one of them may have been billed and nobody knows how much.
     """
@@ -85,10 +86,11 @@ class Call(Generic[R]):
         validate: says what is wrong with a response, or None. It must not raise.
         inspect: says what a piece of a stream is, or what is wrong with it. None: pieces are content, and a stream that
             stops has ended.
-        serves: whether this call can go to a target at all (the same wire format, a key that is there); targets for
-            which it says False are passed over.
+        refusal: why this call can't go to a target at all (no key, nothing that its wire format has a word for); empty:
+            it can. A target that is passed over is an attempt of the class `passed-over`, which sends nothing.
         static: makes the last resort out of the policy's `static_reply`, in the type that the user expects.
-        stale: gives an earlier answer to the same request, or None.
+        stale: gives an earlier answer to the same request, not older than so many seconds, or None. Asked only under a
+            policy with `stale_for`.
         price: US dollars of a response that was not used; None when not known.
         on_attempt: is told each attempt when it has ended, for spans and journals. Must not raise.
         on_served: streams only: is told at the end who has served, with the value None. Must not raise.
@@ -103,9 +105,9 @@ class Call(Generic[R]):
     classify: Callable[[BaseException], Failure] = classify
     validate: Callable[[R], Failure | None] | None = None
     inspect: Callable[[Any], Chunk | Failure] | None = None
-    serves: Callable[[Target], bool] | None = None
+    refusal: Callable[[Target], str] | None = None
     static: Callable[[str], R] | None = None
-    stale: Callable[[], R | None] | None = None
+    stale: Callable[[float], R | None] | None = None
     price: Callable[[R, Target], Decimal | None] | None = None
     on_attempt: Callable[[Attempt], None] | None = None
     on_served: Callable[[Served[None]], None] | None = None

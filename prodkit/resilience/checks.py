@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ConfigError, nearest
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prodkit.manifest import Manifest
-    from prodkit.manifest.model import ModelSpec
+    from prodkit.manifest.model import FallbackStep, ModelSpec
     from prodkit.resilience.policy import Policy
 
 Location = tuple[str | int, ...]
@@ -30,6 +31,7 @@ def check_numbers(policy: Policy) -> None:
         "attempt_timeout": policy.attempt_timeout,
         "attempts": policy.attempts,
         "max_concurrent": policy.max_concurrent,
+        "stale_for": policy.stale_for,
         "stream_idle_timeout": policy.stream_idle_timeout,
         "breaker.open_for": policy.breaker.open_for,
         "breaker.minimum": policy.breaker.minimum,
@@ -56,7 +58,14 @@ def check_manifest(manifest: Manifest, source: Path | None) -> None:
     Raises:
         ConfigError: the first trouble found; the others are in its fix.
     """
-    found = [*_numbers(manifest), *_classes(manifest), *_models(manifest), *_loops(manifest), *_borders(manifest)]
+    found = [
+        *_numbers(manifest),
+        *_classes(manifest),
+        *_order(manifest),
+        *_models(manifest),
+        *_loops(manifest),
+        *_borders(manifest),
+    ]
     if not found:
         return
     code, what, fix, location = found[0]
@@ -92,9 +101,47 @@ def _classes(manifest: Manifest) -> Iterator[_Trouble]:
             yield error.code, error.what, error.fix, ("resilience", "fallback_also_on", position)
 
 
+def _order(manifest: Manifest) -> Iterator[_Trouble]:
+    """Models come first, then earlier answers, then the static reply: what stands behind a text is never reached."""
+    said, code = manifest.resilience, "resilience.contradiction"
+    ranks = [_rank(step) for step in said.fallback]
+    for position, (before, rank) in enumerate(itertools.pairwise(ranks), start=1):
+        at: Location = ("resilience", "fallback", position)
+        if rank < before:
+            what = f"The fallback has {_STEPS[rank]} after {_STEPS[before]}."
+            yield code, what, "let models come first, then `cached`, then `static`", at
+        elif rank == before and rank:
+            yield code, f"The fallback has {_STEPS[rank]} twice.", "keep one of the two", at
+    kept = said.cached.max_age if said.cached is not None else 0.0
+    if kept > manifest.compliance.retention_days * _DAY:
+        what = f"Answers would be kept for {kept / _DAY:g} days, but compliance.retention_days is smaller."
+        yield code, what, "make max_age shorter", ("resilience", "fallback", ranks.index(1))
+    if _RANK_OF_STATIC in ranks and said.static_reply is not None:
+        yield (
+            code,
+            "There are two static replies.",
+            "keep the step `static` or `static_reply`",
+            (
+                "resilience",
+                "static_reply",
+            ),
+        )
+
+
+_STEPS = ("a model", "earlier answers", "a static reply")
+_RANK_OF_STATIC = 2
+_DAY = 86_400.0
+
+
+def _rank(step: str | FallbackStep) -> int:
+    if isinstance(step, str) or step.model is not None:
+        return 0
+    return 1 if step.cached is not None else _RANK_OF_STATIC
+
+
 def _edges(manifest: Manifest) -> Iterator[tuple[str, str, Location]]:
     """Each fallback that the manifest names: from which model (empty: any), to which, and where it says so."""
-    for position, name in enumerate(manifest.resilience.fallback):
+    for position, name in manifest.resilience.models:
         yield "", name, ("resilience", "fallback", position)
     for at, model in enumerate(manifest.models):
         for position, name in enumerate(model.fallbacks):

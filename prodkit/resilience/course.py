@@ -10,7 +10,17 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from prodkit.records import Attempt
-from prodkit.resilience.call import STALE, STATIC, AnswerError, Call, DeadlineError, OpenError, ResilienceError, Served
+from prodkit.resilience.call import (
+    PASSED_OVER,
+    STALE,
+    STATIC,
+    AnswerError,
+    Call,
+    DeadlineError,
+    OpenError,
+    ResilienceError,
+    Served,
+)
 from prodkit.resilience.failures import Failure, FailureClass, Rule
 
 if TYPE_CHECKING:
@@ -54,7 +64,8 @@ class Course(Generic[R]):
                 self._late = True
                 return None
             target = self.chain[self._at]
-            if self.call.serves is not None and self._at and not self.call.serves(target):
+            if self.call.refusal is not None and self._at and not self._tries and self.call.refusal(target):
+                self._tell(Attempt(target.key, PASSED_OVER, 0.0, breaker=self.policy.breaker_of(target).state.value))
                 self._onward()
             elif remaining is not None and self._wait >= remaining:
                 self._onward()  # a wait that outlasts the call helps nobody
@@ -148,7 +159,8 @@ class Course(Generic[R]):
             BaseException: the last attempt's own exception, with a note of all attempts; or a `ResilienceError`.
         """
         if not self._given_up:  # our own fault is said loudly: a static reply would hide a wrong key for weeks
-            if self.call.stale is not None and (value := self.call.stale()) is not None:
+            limit = self.policy.stale_for
+            if limit is not None and self.call.stale is not None and (value := self.call.stale(limit)) is not None:
                 return self.resort(value, STALE)
             if self.policy.static_reply is not None and self.call.static is not None:
                 return self.resort(self.call.static(self.policy.static_reply), STATIC)
@@ -170,21 +182,22 @@ class Course(Generic[R]):
         if self.error is not None:
             self.error.add_note(f"prodkit tried: {self.summary()}")
             return self.error
-        if self.attempts and self.attempts[-1].failure_class == FailureClass.FILTERED:
+        last = next((attempt for attempt in reversed(self.attempts) if attempt.failure_class != PASSED_OVER), None)
+        if last is not None and last.failure_class == FailureClass.FILTERED:
             return self._told(
                 AnswerError(
                     "resilience.filtered",
                     "The provider's content filter took the answer away.",
-                    where=self.attempts[-1].target,
+                    where=last.target,
                     fix="look at the prompt; `fallback_also_on: [filtered]` lets another model try",
                 )
             )
-        if self.attempts:
+        if last is not None:
             return self._told(
                 AnswerError(
                     "resilience.bad-answer",
-                    f"No target gave an answer that may be passed on ({self.attempts[-1].failure_class}).",
-                    where=self.attempts[-1].target,
+                    f"No target gave an answer that may be passed on ({last.failure_class}).",
+                    where=last.target,
                     fix="name a fallback in prodkit.yaml, or look at the request: a token limit may cut the answer off",
                 )
             )

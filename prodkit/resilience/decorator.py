@@ -14,9 +14,9 @@ from prodkit.resilience.classify import classify
 from prodkit.resilience.clock import SYSTEM_CLOCK, Clock
 from prodkit.resilience.course import Course, Step
 from prodkit.resilience.failures import Failure, FailureClass
-from prodkit.resilience.policy import Policy, Target
+from prodkit.resilience.policy import Commit, Policy, Target
 from prodkit.resilience.run import acontinue_course, arun_call, continue_course, run_call, within
-from prodkit.resilience.streams import Commit, arun_stream, run_stream
+from prodkit.resilience.streams import arun_stream, run_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

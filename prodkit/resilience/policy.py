@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from prodkit.resilience.allowance import Allowance
 from prodkit.resilience.breaker import Breaker, BreakerSettings
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from prodkit.manifest import Manifest
 
 
+Commit = Literal["first_token", "buffer", "restart"]
+"""When a stream's pieces are passed on: from the first content on (no fallback after it), only when it is complete, or
+from the first content on with a `StreamRestart` among the pieces when another target has to begin anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A place that can answer a call.
@@ -30,6 +35,7 @@ class Target:
         model: the model's name there.
         region: where it computes; empty when the manifest doesn't say.
         base_url: its address; empty for the provider's own.
+        api_key: the name of the environment variable with its key; empty for the provider's usual one.
         key: `openai/gpt-4o`; the name of its breaker, and how records call it.
     """
 
@@ -37,6 +43,7 @@ class Target:
     model: str
     region: str = ""
     base_url: str = ""
+    api_key: str = ""
     key: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +92,10 @@ class Policy:
         stream_idle_timeout: the longest silence between two pieces of a stream.
         max_concurrent: so many calls are on their way at once, in threads or in the tasks of one loop; others wait
             outside of their deadline, and at most as long. None: no limit.
+        stale_for: seconds for which an earlier answer may stand in when no target answers, before the static reply;
+            None: never. The call's `stale` finds it.
         static_reply: the last resort. None: the last error is raised.
+        commit: when a stream's pieces are passed on, unless the call says otherwise; see `Commit`.
         onward_also: classes that go to the next target although they usually don't: only `filtered` makes sense.
         fallbacks: model -> the targets that come after it; the key "" is for every other model.
         models: the targets that are known, by model.
@@ -104,7 +114,9 @@ class Policy:
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     stream_idle_timeout: float = 30.0
     max_concurrent: int | None = None
+    stale_for: float | None = None
     static_reply: str | None = None
+    commit: Commit = "first_token"
     onward_also: tuple[str, ...] = ()
     fallbacks: Mapping[str, tuple[Target, ...]] = field(default_factory=dict)
     models: Mapping[str, Target] = field(default_factory=dict)
@@ -143,7 +155,8 @@ class Policy:
         check_manifest(manifest, source)
         said = manifest.resilience
         known = {
-            model.name: Target(model.provider, model.name, model.region, model.base_url) for model in manifest.models
+            model.name: Target(model.provider, model.name, model.region, model.base_url, model.api_key)
+            for model in manifest.models
         }
         fallbacks = {
             model.name: tuple(known[name] for name in model.fallbacks) for model in manifest.models if model.fallbacks
@@ -159,9 +172,11 @@ class Policy:
             ),
             stream_idle_timeout=min(said.stream_idle_timeout, said.deadline),
             max_concurrent=said.max_concurrent,
-            static_reply=said.static_reply,
+            stale_for=None if said.cached is None else said.cached.max_age,
+            static_reply=said.last_words,
+            commit=said.commit,
             onward_also=said.fallback_also_on,
-            fallbacks=fallbacks | {"": tuple(known[name] for name in said.fallback)},
+            fallbacks=fallbacks | {"": tuple(known[name] for _, name in said.models)},
             models=known,
             clock=clock,
             state=state if said.breaker.shared else None,

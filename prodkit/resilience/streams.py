@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prodkit.resilience.call import Call, Chunk, StreamError
 from prodkit.resilience.course import Course, Step
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
     from prodkit.resilience.call import Served
-    from prodkit.resilience.policy import Policy
+    from prodkit.resilience.policy import Commit, Policy
 
 R = TypeVar("R")
-
-Commit = Literal["first_token", "buffer", "restart"]
-"""When a stream's pieces are passed on: from the first content on (no fallback after it), only when it is complete, or
-from the first content on with a `StreamRestart` among the pieces when another target has to begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRestart:
-    """A piece that says: forget what came so far, it is told anew by `served_by`."""
+    """A piece that says: forget what came so far, it is told anew by `served_by`.
+
+    A loop over an SDK's stream that looks at `chunk.choices` (openai) or `event.type` (anthropic) before it reads on
+    passes over it: it has no choices, and a type of its own.
+    """
 
     served_by: str
+    type: str = field(default="prodkit.restart", init=False)
+    choices: tuple[()] = field(default=(), init=False)
+    usage: None = field(default=None, init=False)
 
 
 class _WrongPieceError(Exception):
@@ -105,11 +108,11 @@ class Telling:
         return not self.told or self.commit == "restart"
 
 
-def run_stream(policy: Policy, call: Call[Any], *, commit: Commit = "first_token") -> Iterator[Any]:
+def run_stream(policy: Policy, call: Call[Any], *, commit: Commit | None = None) -> Iterator[Any]:
     """Pass on the pieces of a stream under a policy.
 
-    `call.proceed` opens a stream: it returns an iterable of pieces. Nothing happens before the first `next`; see
-    `begin_stream` for a request that is sent at once.
+    `call.proceed` opens a stream: it returns an iterable of pieces. `commit` is the policy's unless it is given.
+    Nothing happens before the first `next`; see `begin_stream` for a request that is sent at once.
 
     Raises:
         StreamError: the stream failed after its first content was passed on; the cause is chained.
@@ -122,9 +125,9 @@ def run_stream(policy: Policy, call: Call[Any], *, commit: Commit = "first_token
         yield from _run(policy, call, commit)
 
 
-def _run(policy: Policy, call: Call[Any], commit: Commit) -> Iterator[Any]:
+def _run(policy: Policy, call: Call[Any], commit: Commit | None) -> Iterator[Any]:
     course: Course[Any] = Course(policy, call, policy.chain(call.provider, call.model), policy.clock.now())
-    telling = Telling(course, commit)
+    telling = Telling(course, commit or policy.commit)
     while (step := course.step()) is not None:
         if step.wait:
             policy.clock.sleep(step.wait)
@@ -150,7 +153,7 @@ def _run(policy: Policy, call: Call[Any], commit: Commit) -> Iterator[Any]:
     yield from _resort(course, telling)
 
 
-async def arun_stream(policy: Policy, call: Call[Any], *, commit: Commit = "first_token") -> AsyncIterator[Any]:
+async def arun_stream(policy: Policy, call: Call[Any], *, commit: Commit | None = None) -> AsyncIterator[Any]:
     """Pass on the pieces of an async stream under a policy.
 
     `call.proceed` returns an async iterable, or an awaitable of one. Raises as `run_stream`.
@@ -163,9 +166,9 @@ async def arun_stream(policy: Policy, call: Call[Any], *, commit: Commit = "firs
             yield piece
 
 
-async def _arun(policy: Policy, call: Call[Any], commit: Commit) -> AsyncGenerator[Any, None]:
+async def _arun(policy: Policy, call: Call[Any], commit: Commit | None) -> AsyncGenerator[Any, None]:
     course: Course[Any] = Course(policy, call, policy.chain(call.provider, call.model), policy.clock.now())
-    telling = Telling(course, commit)
+    telling = Telling(course, commit or policy.commit)
     while (step := course.step()) is not None:
         if step.wait:
             await policy.clock.asleep(step.wait)

@@ -192,7 +192,7 @@ def _directory(notebook: Path, project: Project) -> Path | None:
         return None
     from prodkit.jobs.folder import JobFolder
 
-    return project.root / JobFolder.load(notebook).index.execution.working_directory
+    return JobFolder.load(notebook).working_directory(project.root)
 
 
 def _play(server: FaultServer, lesson: Lesson, fault: Fault | None, project: Project, *, scale: float) -> Scene:

@@ -71,7 +71,7 @@ class Stage:
             self._proceed,
             validate=None if self.lesson.streamed else validator(self.lesson.body),
             inspect=inspect_chunk if self.lesson.streamed else None,
-            serves=lambda target: target.provider == provider,
+            refusal=lambda target: "" if target.provider == provider else "another wire format",
             static=lambda text: text,
             on_attempt=self.attempts.append,
             isolate=True,

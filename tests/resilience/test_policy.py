@@ -55,6 +55,34 @@ WRONG = {
         "resilience.residency",
         5,
     ),
+    "model after a text": (
+        MODELS + "resilience:\n  fallback:\n    - {static: Later.}\n    - a",
+        "resilience.contradiction",
+        9,
+    ),
+    "earlier answers twice": (
+        "resilience:\n  fallback:\n    - cached: {max_age: 1h}\n    - cached: {max_age: 2h}",
+        "resilience.contradiction",
+        4,
+    ),
+    "two static replies": (
+        "resilience:\n  fallback: [{static: Later.}]\n  static_reply: Never.",
+        "resilience.contradiction",
+        3,
+    ),
+    "kept beyond retention": (
+        "compliance: {retention_days: 10}\nresilience:\n  fallback:\n    - cached: {max_age: 11d}",
+        "resilience.contradiction",
+        4,
+    ),
+    "unknown model in full": (MODELS + "resilience:\n  fallback: [{model: d}]", "resilience.unknown-model", 7),
+    "residency in full": (
+        MODELS + "compliance: {residency: [eu]}\nresilience:\n  fallback:\n    - model: b",
+        "resilience.residency",
+        9,
+    ),
+    "a step of no kind": ("resilience:\n  fallback:\n    - {modle: a}", "manifest.unknown-key", 3),
+    "no age": ("resilience:\n  fallback:\n    - cached: {}", "manifest.missing-key", 3),
     "classification": (
         MODELS.replace("region: eu-central-1,", "region: eu, fallbacks: [b],")
         + "data_sources:\n  crm: {kind: csv, classification: confidential}",
@@ -74,6 +102,29 @@ def test_refuses_with_the_line(tmp_path, text: str, code: str, line: int):
     assert refused.value.code == code
     assert refused.value.where.startswith(f"prodkit.yaml:{line} ")
     assert refused.value.fix
+
+
+WRONG_VALUES = {
+    "a step of two kinds": ("resilience:\n  fallback:\n    - {model: a, static: b}", "write one of `model:`", 3),
+    "unknown commit": ("resilience:\n  commit: bufer", "should be 'first_token', 'buffer' or 'restart'", 2),
+    "a key instead of its variable": (
+        "models:\n  - name: a\n    provider: openai\n    api_key: sk-12345",
+        "the name of an environment variable",
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "says", "line"), WRONG_VALUES.values(), ids=WRONG_VALUES)
+def test_wrong_values_say_what_is_right(tmp_path, text: str, says: str, line: int):
+    """A value that can't be is refused with its line, and the sentence says what could stand there."""
+    path = tmp_path / "prodkit.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert refused.value.code == "manifest.invalid"
+    assert says in refused.value.what
+    assert refused.value.where.startswith(f"prodkit.yaml:{line} ")
 
 
 def test_refusal_without_a_file_names_the_key():
@@ -110,6 +161,18 @@ def test_chain_follows_the_manifest():
     assert [target.key for target in policy.chain("openai", "new")] == ["openai/new", "openai/b", "openai/c"]
     assert policy.chain("openai", "a")[0].region == "eu-central-1"
     assert policy.deadline == 9.0
+
+
+def test_the_chain_in_full():
+    """A chain can name its models, an earlier answer with its age, and a text; what is said short means the same."""
+    text = MODELS + (
+        "resilience: {fallback: [b, {model: c}, {cached: {max_age: 24h}}, {static: Later.}], commit: restart}"
+    )
+    policy = Policy.from_manifest(parse(text))
+    assert [target.key for target in policy.chain("openai", "a")] == ["openai/a", "openai/b", "openai/c"]
+    assert (policy.stale_for, policy.static_reply, policy.commit) == (86_400.0, "Later.", "restart")
+    short = Policy.from_manifest(parse(MODELS + "resilience: {fallback: [b], static_reply: Later.}"))
+    assert (short.stale_for, short.static_reply, short.commit) == (None, "Later.", "first_token")
 
 
 def test_attempts_share_the_deadline():

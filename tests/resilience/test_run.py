@@ -172,12 +172,20 @@ def test_garbage_is_never_passed_on(mode):
 
 @both
 def test_last_resorts_in_order(mode):
-    """A stale answer comes before the static reply, and both are told as degraded."""
-    down = [UnavailableError()]
-    under = policy(static_reply="Later.", deadline=60.0)
-    served = ask(Script(down, down), under, mode, stale=lambda: "old", static=str.upper)
-    assert (served.value, served.served_by, served.degraded) == ("old", "stale-answer", True)
-    served = ask(Script(down, down), policy(static_reply="Later."), mode, stale=lambda: None, static=str.upper)
+    """An earlier answer comes before the static reply, only where the policy wants it; both are told as degraded."""
+    down, asked = [UnavailableError()], []
+    under = policy(static_reply="Later.", stale_for=60.0)
+
+    def old(seconds: float) -> str:
+        asked.append(seconds)
+        return "old"
+
+    served = ask(Script(down, down), under, mode, stale=old, static=str.upper)
+    assert (served.value, served.served_by, served.degraded, asked) == ("old", "cache", True, [60.0])
+    served = ask(Script(down, down), policy(static_reply="Later."), mode, stale=old, static=str.upper)
+    assert (served.value, asked) == ("LATER.", [60.0])
+    under = policy(static_reply="Later.", stale_for=60.0)
+    served = ask(Script(down, down), under, mode, stale=lambda _: None, static=str.upper)
     assert (served.value, served.served_by, served.degraded) == ("LATER.", "static-reply", True)
     assert len(served.attempts) == 6
 
@@ -234,11 +242,15 @@ def test_open_targets_are_not_asked(mode):
 
 @both
 def test_targets_that_cannot_serve_are_passed_over(mode):
-    """A fallback with another wire format is passed over without counting against it."""
-    script = Script([UnavailableError()], ["yes"])
+    """A fallback that the call can't go to is passed over, which is an event and doesn't count against it."""
+    script, told = Script([UnavailableError()], ["yes"]), []
+    refusal = lambda target: "no key" if target.model == "backup" else ""  # noqa: E731
+    under = policy()
     with pytest.raises(UnavailableError):
-        ask(script, policy(), mode, serves=lambda target: target.model != "backup")
+        ask(script, under, mode, refusal=refusal, on_attempt=told.append)
     assert "backup" not in script.asked
+    assert [(one.target, one.failure_class) for one in told][-1] == ("openai/backup", "passed-over")
+    assert under.breaker_of(under.chain("openai", "primary")[1]).state == "closed"
 
 
 @both
