@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from prodkit.capture import prompt, request, run
+    from prodkit.capture import compare, prompt, request, run
     from prodkit.contracts import Contract, infer, validate
     from prodkit.errors import ProdkitError
     from prodkit.fingerprints import fingerprint
@@ -26,6 +26,7 @@ _ROOMS = {
     "run": "capture",
     "request": "capture",
     "prompt": "capture",
+    "compare": "capture",
     "read": "sources",
     "infer": "contracts",
     "validate": "contracts",
@@ -41,6 +42,7 @@ _ROOMS = {
 __all__ = [
     "Contract",
     "ProdkitError",
+    "compare",
     "export",
     "fingerprint",
     "infer",

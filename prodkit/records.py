@@ -213,7 +213,7 @@ class RunSpec:
     """What a run is opened with."""
 
     name: str
-    kind: Literal["session", "cell", "job", "attempt", "item", "review"]
+    kind: Literal["session", "cell", "compare", "job", "attempt", "item", "review"]
     key: str  # our own stable id
     parent_key: str = ""
     parent_run_id: str = ""  # MLflow's id of a parent that another process has opened

@@ -23,7 +23,7 @@ def environment() -> Environment:
 
     return Environment(
         loader=FileSystemLoader(folder()),
-        autoescape=select_autoescape(["html", "html.j2", "svg"]),
+        autoescape=select_autoescape(["html", "html.j2", "svg", "svg.j2"]),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,

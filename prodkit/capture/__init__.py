@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from prodkit.capture.compare import compare
+    from prodkit.capture.comparison import Comparison
     from prodkit.capture.context import current_run, request
     from prodkit.capture.opening import close_run, open_run, open_session
     from prodkit.capture.options import RunOptions
@@ -14,10 +16,12 @@ if TYPE_CHECKING:
     from prodkit.capture.surface import run
 
 __all__ = [
+    "Comparison",
     "OpenRun",
     "Prompt",
     "RunOptions",
     "close_run",
+    "compare",
     "current_run",
     "open_run",
     "open_session",
@@ -27,6 +31,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "comparison",
+    "compare": "compare",
     "OpenRun": "runs",
     "Prompt": "prompts",
     "RunOptions": "options",

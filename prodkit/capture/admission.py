@@ -121,14 +121,15 @@ class _Asking:
 
 def _is_limited(run: OpenRun) -> bool:
     budget = run.manifest.budget
-    limits = (run.budget_limit, budget.per_run, budget.per_day, budget.per_month, budget.per_user)
+    limits = (run.limited_by.budget_limit, budget.per_run, budget.per_day, budget.per_month, budget.per_user)
     return any(limit is not None for limit in limits)
 
 
 def _scopes(call: Call) -> Scopes:
-    run = call.run
-    limit = run.budget_limit
-    return Scopes(run=run.budget_key, user=call.stamp.user, cell=run.key if limit is not None else "", cell_limit=limit)
+    holder = call.run.limited_by
+    limit = holder.budget_limit
+    cell = holder.key if limit is not None else ""
+    return Scopes(run=call.run.budget_key, user=call.stamp.user, cell=cell, cell_limit=limit)
 
 
 def _places() -> tuple[object, ...]:

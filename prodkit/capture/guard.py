@@ -38,11 +38,13 @@ def place() -> None:
 
 
 def _request(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
+    args, kwargs = _as_variant(args, kwargs)
     call = _begin(client, args, kwargs)
     return wrapped(*args, **kwargs) if call is None else conduct(call, Sender, wrapped, client, args, kwargs)
 
 
 async def _arequest(wrapped: Callable[..., Any], client: Any, args: Any, kwargs: Any) -> Any:
+    args, kwargs = _as_variant(args, kwargs)
     call = _begin(client, args, kwargs)
     return await (wrapped(*args, **kwargs) if call is None else aconduct(call, Sender, wrapped, client, args, kwargs))
 
@@ -86,6 +88,19 @@ async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
     except BaseException as error:
         call.fail(error)
         raise
+
+
+def _as_variant(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """The request with the model of the comparison's variant that is running."""
+    run = current_run()
+    stead = run.stead if run is not None and not within_call() else None
+    if stead is None or not stead.variant.model:
+        return args, kwargs
+    options = sdks.options_of(args, kwargs)
+    if not sdks.kind_of(options) or not sdks.is_text(options):
+        return args, kwargs
+    body = {**sdks.body_of(options), "model": stead.variant.model}
+    return sdks.with_options(args, kwargs, sdks.changed(options, body=body))
 
 
 def _begin(client: Any, args: Any, kwargs: Any) -> Call | None:

@@ -42,6 +42,7 @@ def _wrap(module: Any) -> None:
 def _guarded(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
     from prodkit.capture.guard import conduct
 
+    args, kwargs = _as_variant(wrapped.__name__, args, kwargs)
     call = _begin(wrapped.__name__, args, kwargs)
     return wrapped(*args, **kwargs) if call is None else conduct(call, LitellmSender, wrapped, None, args, kwargs)
 
@@ -49,10 +50,21 @@ def _guarded(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any
 async def _aguarded(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
     from prodkit.capture.guard import aconduct
 
+    args, kwargs = _as_variant(wrapped.__name__.removeprefix("a"), args, kwargs)
     call = _begin(wrapped.__name__.removeprefix("a"), args, kwargs)
     if call is None:
         return await wrapped(*args, **kwargs)
     return await aconduct(call, LitellmSender, wrapped, None, args, kwargs)
+
+
+def _as_variant(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The call with the model of the comparison's variant that is running."""
+    run = None if within_call() else current_run()
+    stead = run.stead if run is not None else None
+    if stead is None or not stead.variant.model or name == "embedding":
+        return args, kwargs
+    model = stead.variant.model
+    return ((model, *args[1:]), kwargs) if args else (args, {**kwargs, "model": model})
 
 
 def _begin(name: str, args: Any, kwargs: dict[str, Any]) -> Call | None:

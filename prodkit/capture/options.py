@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
     from pathlib import Path
 
+    from prodkit.capture.variants import Variant
     from prodkit.manifest import Project
 
 Mode = Literal["quarantine", "refuse", "warn"]
@@ -38,13 +39,14 @@ class RunOptions:
         notebook: path of the notebook's file.
         in_session: open the notebook's session run above, once per process and notebook.
         project: found from the current directory by default.
+        variant: another model or prompt than the code asks for, as one of a comparison's.
 
     Raises:
         ParameterError: `capture.no-name`, `capture.bad-budget`, `capture.bad-mode`, `capture.unknown-source`.
     """
 
     name: str
-    kind: Literal["session", "cell", "job", "attempt", "item", "review"] = "cell"
+    kind: Literal["session", "cell", "compare", "job", "attempt", "item", "review"] = "cell"
     budget: Decimal | None = None
     inputs: tuple[str, ...] | Mapping[str, Any] = ()
     outputs: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class RunOptions:
     notebook: Path | None = None
     in_session: bool = False
     project: Project | None = None
+    variant: Variant | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, str] = field(default_factory=dict)
 

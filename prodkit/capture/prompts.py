@@ -14,7 +14,7 @@ from prodkit.ledger import Ledger
 from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from prodkit.capture.runs import OpenRun
     from prodkit.records import CallRecord, PromptVersion
@@ -23,6 +23,7 @@ _EARLY = 3  # calls after which the first guess is made; it is looked at again w
 _KEPT = 256  # texts of a run, to find their constant part in
 _SHORTEST = 12  # letters of constant text that say enough to know a template by
 _known: dict[str, Prompt] = {}  # name -> the newest prompt of that name in this process
+_made: dict[tuple[str, int | None], Prompt] = {}  # (name, version) -> what was registered in this process
 
 
 class Prompt:
@@ -51,11 +52,19 @@ class Prompt:
         return self.version.uri
 
     def format(self, **values: object) -> str:
-        """The text for these values.
+        """The text for these values; inside of a comparison, of the version that is compared.
 
         Raises:
             ParameterError: `capture.prompt-values`: a value is missing or isn't of the template.
         """
+        run = current_run()
+        stead = run.stead if run is not None else None
+        if run is not None and stead is not None:
+            return stead.of(self, run).fill(values)
+        return self.fill(values)
+
+    def fill(self, values: Mapping[str, object]) -> str:
+        """This very version's text. Raises as `format` does."""
         wanted = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in self.fields}
         missing, foreign = sorted(wanted - set(values)), sorted(set(values) - wanted)
         if missing or foreign:
@@ -96,8 +105,18 @@ def prompt(name: str, template: str, **parameters: object) -> Prompt:
     ledger = run.ledger if run is not None else Ledger.open(find_project())
     handle = run.handle if run is not None and run.options.kind != "session" else None
     made = Prompt(ledger.register_prompt(name, template, parameters=parameters, run=handle), template)
-    _known[name] = made
+    _known[name] = _made[name, made.version.version] = made
     return made
+
+
+def made_here(name: str, version: int | None) -> Prompt | None:
+    """What this process has registered under a name: that version, or the newest; None when it is another's."""
+    return _known.get(name) if version is None else _made.get((name, version))
+
+
+def names_here() -> tuple[str, ...]:
+    """Names of the prompts that this process has registered."""
+    return tuple(_known)
 
 
 def _check_template(name: str, template: str) -> None:
@@ -117,10 +136,14 @@ def _check_template(name: str, template: str) -> None:
         )
 
 
-def matching(content: Any, recognised: Sequence[Prompt] = ()) -> list[PromptVersion]:
-    """The prompts that a request's messages were made with: the registered ones, else those recognised so far."""
-    texts = [text for _, text in payload.texts(content)] if _known or recognised else []
-    for prompts in (list(_known.values()), recognised):
+def matching(content: Any, recognised: Sequence[Prompt] = (), stead: Prompt | None = None) -> list[PromptVersion]:
+    """The prompts that a request's messages were made with: the registered ones, else those recognised so far.
+
+    `stead` is what stands in for one of them in a comparison; it is looked for first.
+    """
+    texts = [text for _, text in payload.texts(content)] if _known or recognised or stead else []
+    registered = [known for name, known in _known.items() if stead is None or name != stead.name]
+    for prompts in ([stead, *registered] if stead is not None else registered, recognised):
         found = [known.version for known in prompts if any(known.made(text) for text in texts)]
         if found:
             return found

@@ -13,10 +13,12 @@ from prodkit.capture.context import Stamp
 from prodkit.capture.lineage import watch
 from prodkit.capture.prompts import Recogniser, matching
 from prodkit.capture.tally import Tally
+from prodkit.capture.variants import Stead
 from prodkit.ledger import Ledger
 from prodkit.records import CallRecord, RunHandle, RunSummary, Status, TraceRecord, new_id, now
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date, datetime
     from decimal import Decimal
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 JOB_RUN = "PRODKIT_JOB_RUN"
 _RECENT = 256
+_SUMS = ("session", "compare")  # runs whose figures are those of the runs below them together
 
 
 class OpenRun:
@@ -53,6 +56,7 @@ class OpenRun:
         self.tally, self.meter, self.recogniser = Tally(), Meter(), Recogniser()
         self.sight = watch(project)
         self.twins: set[str] = set()  # requests that a framework's span in another trace repeats
+        self._own_stead = Stead(options.variant) if options.variant is not None else None
         self._notices: dict[str, None] = {}
         self._lock = threading.Lock()
         above: Stamp = parent.stamp if parent is not None else Stamp()
@@ -80,9 +84,23 @@ class OpenRun:
         return self.status is not Status.RUNNING
 
     @property
+    def stead(self) -> Stead | None:
+        """What stands in for the code's model and prompt; None outside of a comparison."""
+        above = self.parent
+        return self._own_stead or (above.stead if above is not None else None)
+
+    @property
     def budget_limit(self) -> Decimal | None:
         """The run's own limit in US dollars."""
         return self.options.budget
+
+    @property
+    def limited_by(self) -> OpenRun:
+        """The nearest run, from this one upwards, that has a limit of its own; this one where none has."""
+        run: OpenRun | None = self
+        while run is not None and run.budget_limit is None:
+            run = run.parent
+        return run or self
 
     @property
     def budget_key(self) -> str:
@@ -133,13 +151,12 @@ class OpenRun:
 
     def prompts_in(self, prompt: Any) -> tuple[str, ...]:
         """URIs of the registered prompts that this request was made with."""
-        return tuple(version.uri for version in matching(prompt, self.recogniser.known))
+        stead = self.stead.prompt if self.stead is not None else None
+        return tuple(version.uri for version in matching(prompt, self.recogniser.known, stead))
 
     def take(self, trace: TraceRecord) -> None:
         """Count the calls of a trace that is complete, and log it; figures of a run that is over are corrected."""
-        tallies = [self.tally]
-        if self.parent is not None and self.parent.options.kind == "session":
-            tallies.append(self.parent.tally)  # the notebook's figures are those of its cells together
+        tallies = [self.tally, *(run.tally for run in self._above() if run.options.kind in _SUMS)]
         for call in trace.calls:
             for tally in tallies:
                 tally.add(call)
@@ -151,6 +168,12 @@ class OpenRun:
         finally:  # a call that couldn't be written is counted all the same
             if self.closed and trace.calls:
                 self.ledger.log_metrics(self.handle, self.tally.metrics())
+
+    def _above(self) -> Iterator[OpenRun]:
+        run = self.parent
+        while run is not None:
+            yield run
+            run = run.parent
 
     def recent(self) -> list[CallRecord]:
         """The latest guarded calls that no framework's span has been found to repeat."""

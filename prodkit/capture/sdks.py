@@ -39,6 +39,7 @@ PATHS = {
     "/messages": "CHAT_MODEL",
     "/complete": "LLM",
 }
+_TEXT_PATHS = ("/chat/completions", "/completions", "/responses", "/messages", "/complete")
 # end of a host's name -> provider, as the price table spells it
 HOSTS = {
     "api.openai.com": "openai",
@@ -98,6 +99,11 @@ def kind_of(options: Any) -> str:
         return ""
     path = urlsplit(str(options.url)).path.rstrip("/")
     return next((kind for end, kind in PATHS.items() if path.endswith(end)), "")
+
+
+def is_text(options: Any) -> bool:
+    """Whether the request asks a language model for text."""
+    return urlsplit(str(options.url)).path.rstrip("/").endswith(_TEXT_PATHS)
 
 
 def body_of(options: Any) -> dict[str, Any]:

@@ -47,6 +47,11 @@ class Directive:
         """The run's name; empty when the cell doesn't say."""
         return next((str(value) for key, value in self.options if key == "name"), "")
 
+    @property
+    def compares(self) -> bool:
+        """Whether the cell compares models or prompts."""
+        return any(key == "matrix" for key, _ in self.options)
+
     def values(self, key: str) -> tuple[str, ...]:
         """All values of an option that may be repeated, e.g. `input`; a comma separates too."""
         given = [str(value) for name, value in self.options if name == key]

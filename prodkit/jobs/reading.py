@@ -45,8 +45,8 @@ class Cell:
 
     @property
     def is_demo(self) -> bool:
-        """Dropped on export."""
-        return DEMO in self.tags
+        """Dropped on export: tagged so, or a comparison of variants, which is no production work."""
+        return DEMO in self.tags or (self.directive is not None and self.directive.compares)
 
 
 @dataclass(frozen=True)

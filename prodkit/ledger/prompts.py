@@ -13,7 +13,18 @@ from prodkit.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from prodkit.manifest import Project
+
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,250}")
+
+
+def shipped_prompts(project: Project) -> dict[str, int]:
+    """Name -> newest version of the prompts that this project has registered, without asking MLflow."""
+    from prodkit.ledger.places import Places
+    from prodkit.ledger.shipments import Shipments
+
+    path = Places(project.state).ship_db
+    return Shipments(path).prompts() if path.is_file() else {}
 
 
 def prompt_digest(template: str, parameters: Mapping[str, Any]) -> str:

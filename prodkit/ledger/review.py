@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
 from prodkit.ledger.mlflow_prices import METRIC
+from prodkit.records import PromptVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,6 +133,32 @@ def approve_prompts(project: Project, prompts: tuple[PromptView, ...]) -> None:
     client = _client(project)
     for prompt in prompts:
         client.set_prompt_alias(prompt.name, _APPROVED, prompt.version)
+
+
+def registered_prompt(project: Project, name: str, version: int | None = None) -> PromptVersion | None:
+    """A version of a prompt as the registry has it, the newest by default; None when there is no such version."""
+    from mlflow.exceptions import MlflowException
+
+    client = _client(project)
+    try:
+        wanted = version if version is not None else registered_prompts(project).get(name)
+        found = client.get_prompt_version(name, wanted) if wanted else None
+    except MlflowException:
+        return None
+    if found is None:
+        return None
+    return PromptVersion(name, int(found.version), "", str(found.template))
+
+
+def registered_prompts(project: Project) -> dict[str, int]:
+    """Name -> newest version of the prompts in the registry, at most 1000."""
+    client = _client(project)
+    names = [prompt.name for prompt in client.search_prompts(max_results=MOST)]
+    newest = {}
+    for name in names:
+        versions = client.search_prompt_versions(name, max_results=MOST)
+        newest[name] = max((int(one.version) for one in versions), default=0)
+    return newest
 
 
 def _below(project: Project, root: RunView) -> Iterator[RunView]:

@@ -182,6 +182,12 @@ class Shipments:
             ).fetchone()
         return int(row[0]) if row else None
 
+    def prompts(self) -> dict[str, int]:
+        """Name -> newest version of the prompts that this project has registered anywhere."""
+        with self._open() as database:
+            rows = database.execute("SELECT name, max(version) FROM prompts GROUP BY name ORDER BY name").fetchall()
+        return {str(name): int(version) for name, version in rows}
+
     def set_prompt(self, destination: str, name: str, digest: str, version: int) -> None:
         """Note a prompt's version."""
         with self._open() as database:

@@ -51,18 +51,19 @@ class CellRuns:
         place = str(info.cell_id or f"In [{self._shell.execution_count}]")
         self._cells.append(_Cell(str(info.raw_cell or ""), place))
 
-    def open(self, options: dict[str, Any]) -> OpenRun:
+    def open(self, options: dict[str, Any], **more: Any) -> OpenRun:
         """Open a run for the running cell; what it refuses is raised, so that the cell doesn't go on.
 
         Args:
             options: keywords for `RunOptions`, as the header gives them.
+            more: further keywords that no header can say.
         """
         from prodkit.capture import RunOptions, open_run
 
         if not self._cells:  # the extension was loaded by this very cell
             self._cells.append(_Cell())
         cell = self._cells[-1]
-        said = {"name": "", **self._defaults(), **options}
+        said = {"name": "", **self._defaults(), **options, **more}
         run = open_run(RunOptions(**said, **self.surroundings(), namespace=self._shell.user_ns, code=cell.code))
         cell.runs.append(run)
         self._tell()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import SimpleCompletion, context_matcher
 
+from prodkit.capture.prompts import names_here
 from prodkit.errors import ProdkitError
 from prodkit.manifest import find_project
 from prodkit.notebook.commands import Commands
-from prodkit.notebook.header import MAGIC, OPTIONS
+from prodkit.notebook.header import AXES, COMPARING, MAGIC, OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 _MAGIC_HEADER = re.compile(rf"%%{MAGIC}\s")
 _COMMENT_HEADER = re.compile(rf"#\|\s*{MAGIC}:")
 _LAST_OPTION = re.compile(r"(?:--)?([a-z]+)(?:=|\s+)[^\s=]*$")
+_MATRIX = re.compile(r"(?:--|(?:^|\s))matrix(?:\s|$)")
 _COMMAND = re.compile(rf"%{MAGIC}\s+(\S*)$")
 _SOURCE = re.compile(r"""\bread\(\s*["']([\w.-]*)$""")
 _PARAMETER = re.compile(r"""\bread\(\s*["']([\w.-]+)["']\s*,[^)]*?(\w*)$""")
+_PROMPT = re.compile(r"""\bprompt\(\s*["']([\w.-]*)$""")
 _CONTRACT = re.compile(r"""\b(?:validate|load)\([^)"']*["']([\w./-]*)$""")
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -58,6 +62,8 @@ def _words(line: str, shell: InteractiveShell) -> Iterable[str]:
     if match := _PARAMETER.search(text):
         source = match[1]
         return _manifest_words(lambda project: _parameters(project, source))
+    if _PROMPT.search(text):
+        return _prompts()
     if _CONTRACT.search(text):
         return _manifest_words(
             lambda project: [spec.contract for spec in project.manifest.data_sources.values() if spec.contract]
@@ -66,13 +72,52 @@ def _words(line: str, shell: InteractiveShell) -> Iterable[str]:
 
 
 def _header_words(text: str, shell: InteractiveShell, *, dashes: bool) -> Iterable[str]:
+    matrix = bool(_MATRIX.search(text))
+    known = {**OPTIONS, **COMPARING} if matrix else {**OPTIONS, "matrix": COMPARING["matrix"]}
     last = _LAST_OPTION.search(text)
-    if last and last[1] in OPTIONS and OPTIONS[last[1]].kind != "flag":
-        option = OPTIONS[last[1]]
-        return option.choices or (_frames(shell) if option.kind == "names" else ())
+    if last and last[1] in known and last[1] != "matrix" and known[last[1]].kind != "flag":
+        return _values(last[1], shell)
+    axes = [f"{axis}=" for axis in AXES if matrix and f"{axis}=" not in text]
+    if last and last[1] == "matrix":
+        return axes
+    left = [(name, option) for name, option in known.items() if name not in AXES and not (matrix and name == "matrix")]
     if dashes:
-        return [f"--{name}" for name in OPTIONS]
-    return [name if option.kind == "flag" else f"{name}=" for name, option in OPTIONS.items()]
+        return [*(f"--{name}" for name, _ in left), *axes]
+    return [*(name if option.kind == "flag" or name == "matrix" else f"{name}=" for name, option in left), *axes]
+
+
+def _values(option: str, shell: InteractiveShell) -> Iterable[str]:
+    if option == "model":
+        return _manifest_words(lambda project: [spec.name for spec in project.manifest.models])
+    if option == "prompt":
+        return [*_versions(), *_prompts()]
+    if option == "expect":
+        frames = _frames(shell)
+        columns = [f"{name}.{column}" for name in frames for column in getattr(shell.user_ns[name], "columns", ())]
+        return [*columns, *frames]
+    if option == "score":
+        return [n for n, value in shell.user_ns.items() if isinstance(value, FunctionType) and not n.startswith("_")]
+    known = {**OPTIONS, **COMPARING}[option]
+    return known.choices or (_frames(shell) if known.kind == "names" else ())
+
+
+def _prompts() -> list[str]:
+    """Registered prompts, of this process and of this project, as far as they are known without asking MLflow."""
+    return list(dict.fromkeys([*names_here(), *_shipped()]))
+
+
+def _shipped() -> dict[str, int]:
+    from prodkit.ledger.prompts import shipped_prompts
+
+    try:
+        return shipped_prompts(find_project())
+    except ProdkitError:  # as in `_manifest_words`
+        return {}
+
+
+def _versions() -> list[str]:
+    newest = max(_shipped().values(), default=0)
+    return [f"v{number}" for number in range(1, newest + 1)]
 
 
 def _frames(shell: InteractiveShell) -> list[str]:

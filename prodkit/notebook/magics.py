@@ -16,7 +16,8 @@ from prodkit.notebook.cells import CellRuns
 from prodkit.notebook.commands import Commands
 from prodkit.notebook.completion import make_matcher
 from prodkit.notebook.displays import Reading
-from prodkit.notebook.header import MAGIC, OPENER, parse, rewrite, synopsis
+from prodkit.notebook.header import MAGIC, OPENER, parse, parse_all, rewrite, synopsis
+from prodkit.notebook.matrix import compare_cell, show_comparison
 from prodkit.notebook.settings import DEFAULTABLE, defaults
 from prodkit.sources import listeners
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from prodkit.sources import ReadReport
 
 _ATTRIBUTE = "_prodkit_magics"
+COMPARISON = ("prodkit.capture.comparison", "Comparison")
 _HELP = f"""Capture a cell: its calls, prompts, data and cost, as one MLflow run with a card below the cell.
 
     %%prodkit --name classify --budget 0.50 --input tickets
@@ -33,6 +35,13 @@ _HELP = f"""Capture a cell: its calls, prompts, data and cost, as one MLflow run
 
 The comment `#| prodkit: name=classify budget=0.50 input=tickets` does the same and leaves the cell plain Python for
 editors. So does `with prodkit.run("classify", budget="0.50"):`.
+
+    %%prodkit --matrix model=gpt-4o-mini,gpt-4o prompt=v1,v2 --expect tickets.queue --budget 0.50
+    [ask(text) for text in tickets["body"]]
+
+runs the cell once for each model and prompt, and lays quality, cost and latency side by side.
+
+    %prodkit status        where things are written; `%prodkit` alone lists all line commands
 
 Options:
 {synopsis()}
@@ -76,11 +85,14 @@ class ProdkitMagics(Magics):
     @cell_magic(MAGIC)
     def run_cell(self, line: str, cell: str) -> object:
         """See `_HELP`; reached only where the header could not be rewritten: another cell magic is below it."""
+        options, matrix = parse_all(f"%%{MAGIC} {line}")
+        if matrix is not None:
+            return compare_cell(self.shell, self.runs, options, matrix, cell)
         tree = self.shell.compile.ast_parse(self.shell.transform_cell(cell))
         if any(isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith) for node in ast.walk(tree)):
             what = "The cell awaits, and its prodkit line could not be rewritten."
             raise ConfigError("notebook.await", what, fix="load the extension in an earlier cell: `%load_ext prodkit`")
-        self.runs.open(parse(f"%%{MAGIC} {line}"))
+        self.runs.open(options)
         return self._execute(tree)
 
     def _defaults(self) -> dict[str, object]:
@@ -117,6 +129,7 @@ def load(shell: InteractiveShell) -> ProdkitMagics:
     shell.input_transformers_cleanup.append(rewrite)
     shell.events.register("pre_run_cell", magics.runs.began)
     shell.events.register("post_run_cell", magics.runs.ended)
+    shell.display_formatter.ipython_display_formatter.for_type_by_name(*COMPARISON, show_comparison)
     listeners.append(_show_reading)
     faces.append(magics.runs)
     setattr(shell, _ATTRIBUTE, magics)
@@ -134,6 +147,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("pre_run_cell", magics.runs.began)
     shell.events.unregister("post_run_cell", magics.runs.ended)
     manager: Any = shell.magics_manager
+    shell.display_formatter.ipython_display_formatter.pop(".".join(COMPARISON), None)
     listeners.remove(_show_reading)
     faces.remove(magics.runs)
     magics.commands.close()

@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ConfigError, ProdkitError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 # command -> what it does, and whether it takes this notebook when none is named
 COMMANDS: dict[str, tuple[str, bool]] = {
     "lint": ("Say what stands between this notebook and production.", True),
     "export": ("Export this notebook into a job folder; `--to FOLDER` says where.", True),
     "run": ("Run an exported job: `%prodkit run jobs/NAME -p name=value`.", False),
+    "rehearse": ("Put the calls of this notebook, or of a job, to every fault.", True),
+    "review": ("Show what a run's reviewer needs; `%prodkit review RUN --approve` says yes.", False),
     "runs": ("Show what has run, and how it ended.", False),
     "doctor": ("Say what is installed, where things are written, and what is missing.", False),
     "audit": ("Verify the journal, explain one answer, erase one person.", False),
@@ -42,7 +44,7 @@ def relay(command: str, words: Sequence[str], *, notebook: Path | None, root: Pa
         ProdkitError: `notebook.command`: the command failed; its own lines have been shown.
     """
     arguments = list(words)
-    if COMMANDS[command][1] and not any(word.endswith(".ipynb") for word in arguments) and "--help" not in arguments:
+    if COMMANDS[command][1] and not _names_target(command, arguments) and "--help" not in arguments:
         if notebook is None:
             what = "This notebook's file isn't known: it was never saved, or the editor doesn't say."
             raise ConfigError("notebook.no-file", what, fix=f"save it, or name it: `%prodkit {command} NOTEBOOK.ipynb`")
@@ -51,6 +53,11 @@ def relay(command: str, words: Sequence[str], *, notebook: Path | None, root: Pa
     if code:
         what = f"`prodkit {command}` ended with exit code {code}."
         raise ProdkitError("notebook.command", what, fix="what it said is above")
+
+
+def _names_target(command: str, words: Sequence[str]) -> bool:
+    """Whether a notebook is named, or, where that does as well, a job."""
+    return any(word.endswith(".ipynb") or (command == "rehearse" and Path(word).is_dir()) for word in words)
 
 
 def _stream(command: list[str], root: Path) -> int:

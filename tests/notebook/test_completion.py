@@ -15,6 +15,9 @@ service: {name: demo}
 data_sources:
   tickets: {kind: excel, location: "data/*{batch}*.xlsx", contract: contracts/tickets.odcs.yaml}
   people: {kind: csv, location: people.csv}
+models:
+  - {name: gpt-4o-mini, provider: openai}
+  - {name: gpt-4o, provider: openai}
 """
 
 
@@ -48,10 +51,23 @@ def project(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
         ("x = 1\ndf = prodkit.read('ti", ["tickets"]),
         ("prodkit.read('tickets', ba", ["batch="]),
         ("prodkit.validate(df, 'con", ["contracts/tickets.odcs.yaml"]),
+        ("%%prodkit --mat", ["--matrix"]),
+        ("%%prodkit --matrix ", ["model=", "prompt="]),
+        ("%%prodkit --matrix model=gpt", ["gpt-4o", "gpt-4o-mini"]),
+        ("%%prodkit --matrix model=gpt-4o,gpt-4o-", ["gpt-4o-mini"]),
+        ("%%prodkit --matrix model=gpt-4o pro", ["prompt="]),
+        ("%%prodkit --matrix prompt=tri", ["triage"]),
+        ("%%prodkit --matrix prompt=v", ["v1"]),
+        ("%%prodkit --matrix prompt=v1 --expect tickets_now.", ["tickets_now.a"]),
+        ("%%prodkit --matrix prompt=v1 --sc", ["--score"]),
+        ("#| prodkit: matrix mo", ["model="]),
+        ("%prodkit reh", ["rehearse"]),
+        ("prodkit.prompt('tri", ["triage"]),
     ],
 )
 def test_offers_what_fits(notebook: Any, text: str, offered: list[str]) -> None:
     """Options, their values, frames of the notebook, commands, sources, their parameters, contracts."""
+    notebook.run("import prodkit\nprodkit.prompt('triage', 'Sort {ticket} into one queue')")
     notebook.run("import pandas as pd\ntickets_now = pd.DataFrame({'a': [1]})")
     assert sorted(offers(notebook, text)) == sorted(offered)
 

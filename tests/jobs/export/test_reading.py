@@ -37,6 +37,12 @@ def test_cells_are_read(make_notebook: Callable[..., Path]):
     assert [parameter.name for parameter in notebook.parameters] == ["batch"]
 
 
+def test_comparisons_stay_behind(make_notebook: Callable[..., Path]):
+    """A cell that compares models is no production work: it is left out as a demo cell is, in both spellings."""
+    cells = ("%%prodkit --matrix model=a,b --name c\nx = 1", "#| prodkit: matrix prompt=v1,v2\nx = 1", "y = 2")
+    assert [cell.number for cell in read_notebook(make_notebook(*cells)).code] == [1, 4]
+
+
 def test_digest_follows_what_is_said_not_what_was_run(make_notebook: Callable[..., Path]):
     """The digest changes with a source or a tag, never with outputs, counts or layout."""
     path = make_notebook("x = 1")
