@@ -76,17 +76,25 @@ class Cost:
     reason: str = ""  # why it is unpriced or estimated
 
 
+PASSED_OVER = "passed-over"
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One try of one call at one target. Never holds arguments."""
 
     target: str
-    failure_class: str  # "" when it succeeded
+    failure_class: str  # "" when it succeeded, `passed-over` when the call couldn't go there and nothing was sent
     seconds: float
     waited: float = 0.0
     breaker: str = "closed"
     http_status: int | None = None
     cost_usd: Decimal | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was sent that went wrong."""
+        return self.failure_class not in {"", PASSED_OVER}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def _targets(call: Call) -> list[tuple[str, str]]:
     """The model that is asked, and those that may answer in its place."""
     manifest = call.run.manifest
     spec = manifest.model_named(call.model)
-    names = (*(spec.fallbacks if spec is not None else ()), *manifest.resilience.fallback)
+    names = (*(spec.fallbacks if spec is not None else ()), *(name for _, name in manifest.resilience.models))
     others = [found for name in names if (found := manifest.model_named(name)) is not None]
     return [(call.provider, call.model), *((one.provider, one.name) for one in others)]
 

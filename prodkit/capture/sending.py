@@ -15,7 +15,7 @@ from prodkit.capture.context import stream_commit
 from prodkit.pricing import price
 from prodkit.records import now
 from prodkit.resilience import AnswerError, Failure, FailureClass, Policy
-from prodkit.resilience.call import PASSED_OVER, STALE, STATIC
+from prodkit.resilience.call import STALE, STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,7 +299,7 @@ class Sender:
         return result
 
     def _note_resort(self, name: str) -> None:
-        sent = [attempt for attempt in self.call.attempts if attempt.failure_class != PASSED_OVER]
+        sent = [attempt for attempt in self.call.attempts if attempt.failed]
         answered = all(attempt.http_status is not None for attempt in sent)  # by an error, which is free
         self.call.served(name, degraded=True, failed_cost=Decimal(0) if answered else None)
 

@@ -105,7 +105,7 @@ class Tally:
     @property
     def failed_attempts(self) -> int:
         """Requests that came to nothing, also those of calls that were answered in the end."""
-        return sum(bool(attempt.failure_class) for call in self.sent for attempt in call.attempts)
+        return sum(attempt.failed for call in self.sent for attempt in call.attempts)
 
     def distinct(self, name: str) -> tuple[str, ...]:
         """The different values of one text field."""

@@ -23,7 +23,6 @@ _NOTHING = Decimal(0)
 STALE = "cache"
 STATIC = "static-reply"
 REPLAY = "replay"
-PASSED_OVER = "passed-over"  # in place of a failure class: the call can't go to this target
 
 
 class Served(Generic[R]):

@@ -9,9 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from prodkit.records import Attempt
+from prodkit.records import PASSED_OVER, Attempt
 from prodkit.resilience.call import (
-    PASSED_OVER,
     STALE,
     STATIC,
     AnswerError,
@@ -182,7 +181,7 @@ class Course(Generic[R]):
         if self.error is not None:
             self.error.add_note(f"prodkit tried: {self.summary()}")
             return self.error
-        last = next((attempt for attempt in reversed(self.attempts) if attempt.failure_class != PASSED_OVER), None)
+        last = next((attempt for attempt in reversed(self.attempts) if attempt.failed), None)
         if last is not None and last.failure_class == FailureClass.FILTERED:
             return self._told(
                 AnswerError(
