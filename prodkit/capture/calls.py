@@ -50,6 +50,7 @@ class Call:
         self.request_id = new_id("req")
         self.model = str(body.get("model") or "")
         self.body = body
+        self.uploads: dict[str, Any] = {}  # files beside the body, described
         self.started, self._clock = now(), time.perf_counter()
         self.seconds = 0.0
         self.status = Status.RUNNING
@@ -92,7 +93,7 @@ class Call:
 
     def own(self, kind: str) -> None:
         """Begin a span of our own for this call."""
-        self.span = autolog.open_span(self.model or "call", kind, payload.plain(self.body))
+        self.span = autolog.open_span(self.model or "call", kind, payload.plain(self.body | self.uploads))
         self.owns_span = self.span is not None
         if self.owns_span:
             with _lock:
@@ -250,7 +251,7 @@ class Call:
             model=self.model,
             parameters=payload.parameters(self.body)
             | ({"asked_model": self._asked} if self.model != self._asked else {}),
-            prompt=payload.prompt(self.body),
+            prompt=payload.prompt(self.body | self.uploads),
             response=payload.plain(self.response),
             usage=self.usage,
             cost=self.cost,

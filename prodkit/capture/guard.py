@@ -115,6 +115,7 @@ def _begin(client: Any, args: Any, kwargs: Any) -> Call | None:
     body = sdks.body_of(options)
     provider, known = _provider(run, client, body)
     call = Call(run, current_stamp().over(run.stamp), provider, body, known_host=known)
+    call.uploads = sdks.uploads_of(options)
     call.streamed = bool(body.get("stream"))
     call.simulated = sdks.is_simulated(client)
     call.address = sdks.address_of(client, options)
@@ -137,7 +138,9 @@ def _receive(call: Call, sender: Sender, result: Any) -> Any:
     if sender.is_stream(answer):
         call.streamed = True
         return _read_along(call, sender, sender.chunks(result))
-    if payload.is_raw(answer):
+    if made := payload.sound(answer):
+        call.answered(made)
+    elif payload.is_raw(answer):
         call.unread()
     else:
         if (call.question is not None or cache.wanted(call)) and sender.validate(result) is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from prodkit.ledger import media
 from prodkit.records import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _CONTENT = frozenset({"messages", "input", "prompt", "system", "instructions", "file", "image", "mask", "model"})
-_PROMPT = ("system", "instructions", "messages", "input", "prompt")
+_PROMPT = ("system", "instructions", "messages", "input", "prompt", "file", "image", "mask")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_tokens_to_sample")
 _BYTES_PER_TOKEN = 3  # fewer than any tokenizer needs for prose, so that the estimate is an upper one
 _IMAGE_TOKENS, _MOST_IMAGE_TOKENS = 1_500, 50_000  # what a large picture is billed at, usually and at the worst
@@ -111,7 +112,7 @@ def usage(answer: Any) -> Usage:
     cached = [_get(raw, "cache_read_input_tokens"), _get(raw, "cache_creation_input_tokens")]
     if _get(raw, "prompt_tokens") is None and any(count is not None for count in cached):
         return _anthropic_usage(raw)
-    details_in = _get(raw, "prompt_tokens_details") or _get(raw, "input_tokens_details")
+    details_in = _details(raw)
     details_out = _get(raw, "completion_tokens_details") or _get(raw, "output_tokens_details")
     count_in = _count(raw, "prompt_tokens", "input_tokens")
     count_out = _count(raw, "completion_tokens", "output_tokens")
@@ -125,6 +126,12 @@ def usage(answer: Any) -> Usage:
         input_audio_tokens=_count(details_in, "audio_tokens"),
         output_audio_tokens=_count(details_out, "audio_tokens"),
     )
+
+
+def _details(raw: Any) -> Any:
+    """The kinds of input tokens; transcriptions call them otherwise than images and texts do."""
+    names = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+    return next((found for name in names if (found := _get(raw, name)) is not None), None)
 
 
 def _anthropic_usage(raw: Any) -> Usage:
@@ -176,6 +183,14 @@ def _count(value: Any, *names: str) -> int | None:
         if isinstance(found, int):
             return found
     return None
+
+
+def sound(answer: Any) -> str:
+    """What sound the openai SDK gives for `audio.speech`: its kind, size and digest; empty for anything else."""
+    response = getattr(answer, "response", None)
+    if response is None or not hasattr(answer, "write_to_file") or not response.is_stream_consumed:
+        return ""
+    return media.describe(response.content, response.headers.get("content-type", ""))
 
 
 def is_raw(answer: Any) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import ipaddress
 import json
+import mimetypes
 import os
 import sys
 import weakref
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import wrapt
+
+from prodkit.ledger import media
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,10 +110,32 @@ def is_text(options: Any) -> bool:
 
 
 def body_of(options: Any) -> dict[str, Any]:
-    """The request's body as one mapping."""
+    """The request's body as one mapping, without what the user has left out."""
     body = options.json_data if isinstance(options.json_data, dict) else {}
-    extra = options.extra_json
-    return {**body, **extra} if extra else dict(body)
+    return {key: value for key, value in (body | (options.extra_json or {})).items() if type(value).__name__ != "Omit"}
+
+
+def uploads_of(options: Any) -> dict[str, Any]:
+    """The files of a request by the field that they are sent as: kind, size and digest. Nothing is read up."""
+    files = options.files or ()
+    found: dict[str, Any] = {}
+    for field, file in files.items() if isinstance(files, dict) else files:
+        found.setdefault(str(field).removesuffix("[]"), []).append(_upload(file))
+    return {field: parts[0] if len(parts) == 1 else parts for field, parts in found.items()}
+
+
+def _upload(file: Any) -> str:
+    named = file if isinstance(file, tuple) else (getattr(file, "name", ""), file)
+    kind = named[2] if len(named) > 2 and named[2] else mimetypes.guess_type(str(named[0] or ""))[0]  # noqa: PLR2004
+    content = named[1]
+    if isinstance(content, bytes | bytearray):
+        return media.describe(bytes(content), kind or "")
+    if hasattr(content, "seekable") and content.seekable():
+        at = content.tell()
+        data = content.read()
+        content.seek(at)
+        return media.describe(data if isinstance(data, bytes) else data.encode(), kind or "")
+    return f"[{kind or 'data'}, not looked at, because it can be read only once]"
 
 
 def address_of(client: Any, options: Any) -> str:

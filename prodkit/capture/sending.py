@@ -205,7 +205,7 @@ class Sender:
             self.call.model,
             proceed,
             classify=self.classify,
-            validate=None if stream or "file" in body else self.validate,
+            validate=None if stream or self.call.uploads else self.validate,  # a transcription may be a bare text
             inspect=self.inspect if told else None,
             refusal=self.refusal,
             static=self._static if "messages" in body else None,

@@ -15,6 +15,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prodkit.ledger import media
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -192,6 +194,8 @@ class Cleaning:
             return self.text(value)
         if not value.isascii() or "\\u" in value:  # only then can it hold what `plain` would mend
             opened = plain(opened)
+        elif len(value) > _SHORT and any(sign in value for sign in media.SIGNS):
+            opened = media.described(opened)
         cleaned = self._clean(opened)
         if len(value) > _SHORT:
             self._see(opened, cleaned)
@@ -220,7 +224,8 @@ def plain(value: Any, depth: int = 0) -> Any:
     if depth > _MAX_DEPTH:
         return "[nested too deeply]"
     if isinstance(value, Mapping):
-        return {_valid(str(key)): plain(inner, depth + 1) for key, inner in value.items()}
+        copy = {_valid(str(key)): plain(inner, depth + 1) for key, inner in value.items()}
+        return media.in_mapping(copy) if media.FIELDS & copy.keys() else copy
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner, depth + 1) for inner in value]
     if isinstance(value, Decimal | datetime | date):
@@ -231,7 +236,9 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def _valid(text: str) -> str:
-    """Without lone surrogates and NUL, which databases refuse."""
+    """Without lone surrogates and NUL, which databases refuse, and without pictures."""
+    if ";base64," in text:
+        text = media.in_text(text)
     if text.isascii():
         return text.replace("\x00", "\ufffd") if "\x00" in text else text
     try:

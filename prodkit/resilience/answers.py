@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _FILTERED = {"content_filter", "refusal"}
+_SAID = ("content", "tool_calls", "function_call", "refusal", "audio")
 
 
 def validate_response(response: Any, body: Mapping[str, Any] | None = None) -> Failure | None:
@@ -66,7 +67,7 @@ def _chat_chunk(choices: Any) -> Chunk | Failure:
         if finish:
             return Chunk.END
         delta = getattr(choice, "delta", None)
-        if any(getattr(delta, name, None) for name in ("content", "tool_calls", "function_call", "refusal")):
+        if any(getattr(delta, name, None) for name in _SAID):
             content = True
     return Chunk.CONTENT if content else Chunk.OTHER
 
@@ -83,7 +84,8 @@ def _chat(response: Any, body: Mapping[str, Any]) -> Failure | None:
             return _bad("no message" if message is None else "no finish_reason")
         calls = getattr(message, "tool_calls", None) or getattr(message, "function_call", None)
         text = getattr(message, "content", None)
-        if not calls and not getattr(message, "refusal", None) and not (isinstance(text, str) and text.strip()):
+        otherwise = getattr(message, "refusal", None) or getattr(message, "audio", None)
+        if not calls and not otherwise and not (isinstance(text, str) and text.strip()):
             return _bad("an empty message")
         if finish == "length" and (calls or not _limited(body) or _format(body) is not None):
             return _bad("cut off")
