@@ -242,6 +242,33 @@ class RunHandle:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelUse:
+    """What one model was used for: calls that were sent, their tokens, and what they cost as far as that is known."""
+
+    model: str
+    calls: int = 0
+    unpriced: int = 0
+    input_tokens: int | None = None  # None when no call said
+    output_tokens: int | None = None
+    cost_usd: Decimal = Decimal(0)
+
+    def __add__(self, other: ModelUse) -> ModelUse:
+        """Both together."""
+        return ModelUse(
+            self.model,
+            self.calls + other.calls,
+            self.unpriced + other.unpriced,
+            _known_sum(self.input_tokens, other.input_tokens),
+            _known_sum(self.output_tokens, other.output_tokens),
+            self.cost_usd + other.cost_usd,
+        )
+
+
+def _known_sum(left: int | None, right: int | None) -> int | None:
+    return right if left is None else left if right is None else left + right
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """What a run's card and report show."""
 
@@ -264,6 +291,7 @@ class RunSummary:
     p95_seconds: float | None = None
     simulated: bool = False
     models: tuple[str, ...] = ()
+    by_model: tuple[ModelUse, ...] = ()
     prompts: tuple[str, ...] = ()
     datasets: tuple[DatasetRecord, ...] = ()
     findings: tuple[Finding, ...] = ()

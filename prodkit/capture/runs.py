@@ -231,6 +231,7 @@ class OpenRun:
             p95_seconds=tally.percentile(0.95),
             simulated=any(call.simulated for call in tally.calls),
             models=tally.distinct("model"),
+            by_model=tally.by_model,
             prompts=tuple(sorted({uri for call in tally.calls for uri in call.prompts} | set(self.recogniser.uris))),
             datasets=self.datasets,
             findings=tuple(finding for validation in validations for finding in validation.findings),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from prodkit.records import Status
+from prodkit.records import ModelUse, Status
 from prodkit.resilience.call import REPLAY
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Tally:
         self.calls: list[CallRecord] = []
         self._seconds: list[float] = []
         self._redacted: Counter[str] = Counter()
+        self._uses: dict[str, ModelUse] = {}
         self._longest: dict[str, tuple[int, int]] = {}  # model -> (answers seen, tokens of the longest)
 
     def add(self, call: CallRecord) -> None:
@@ -38,6 +39,8 @@ class Tally:
             if len(self.calls) > _WITH_CONTENT:  # the journal has it all; a kernel's memory needn't
                 old = len(self.calls) - _WITH_CONTENT - 1
                 self.calls[old] = replace(self.calls[old], prompt=None, response=None)
+            if call.status is not Status.REFUSED:
+                self._uses[call.model] = self._uses.get(call.model, ModelUse(call.model)) + _use(call)
             if call.served_by == REPLAY:  # its time and its tokens say nothing about a model
                 return
             if call.status is Status.OK:
@@ -91,6 +94,12 @@ class Tally:
         """Calls whose cost rests on our own count."""
         return sum(call.cost.status == "estimated" for call in self.sent)
 
+    @property
+    def by_model(self) -> tuple[ModelUse, ...]:
+        """What each model was used for, in the order of their first calls."""
+        with self._lock:
+            return tuple(self._uses.values())
+
     def tokens(self, name: str) -> int | None:
         """The sum of one kind of tokens; None when no call said."""
         counts = [count for call in list(self.calls) if (count := getattr(call.usage, name)) is not None]
@@ -135,6 +144,17 @@ class Tally:
 def nearest_rank(ordered: Sequence[float], share: float) -> float | None:
     """The smallest value that at least this share of the values doesn't exceed."""
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
+
+
+def _use(call: CallRecord) -> ModelUse:
+    return ModelUse(
+        call.model,
+        calls=1,
+        unpriced=int(call.cost.usd is None and not _never_billed(call)),
+        input_tokens=call.usage.input_tokens,
+        output_tokens=call.usage.output_tokens,
+        cost_usd=call.cost.usd or Decimal(0),
+    )
 
 
 def _never_billed(call: CallRecord) -> bool:

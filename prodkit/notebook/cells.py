@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from prodkit.manifest import find_project
 from prodkit.notebook.always import name_of
 from prodkit.notebook.displays import Card, Trouble
 
@@ -19,10 +22,13 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
     from prodkit.capture import OpenRun
+    from prodkit.ledger import Ledger
     from prodkit.records import CallRecord, RunSummary
 
 
-MOST_CALLS = 2_000
+MOST_CALLS = 30_000
+WITH_CONTENT = 2_000  # of them keep prompt and answer here; the journal has them all
+_FRESH = 0.2  # seconds for which several panels share one look at the open runs
 
 
 @dataclass
@@ -43,6 +49,8 @@ class CellRuns:
         self._blocks: list[OpenRun] = []  # of `with prodkit.run(...)`
         self.history: list[RunSummary] = []  # of the runs that are over
         self.calls: deque[CallRecord] = deque(maxlen=MOST_CALLS)  # of the runs that are over, the newest last
+        self._seen: tuple[float, tuple[RunSummary, ...]] = (0.0, ())
+        self._looking = threading.Lock()
         self.listeners: list[Callable[[], None]] = []  # called when a run has begun or ended
         self.last_error: BaseException | None = None
 
@@ -91,8 +99,35 @@ class CellRuns:
         return (*(run for cell in list(self._cells) for run in list(cell.runs)), *self._blocks)
 
     def _tell(self) -> None:
-        for listener in self.listeners:
+        with self._looking:
+            self._seen = (0.0, ())
+        for listener in list(self.listeners):
             listener()
+
+    def snapshot(self) -> tuple[RunSummary, ...]:
+        """The figures of the open runs and of those that are over, the newest first.
+
+        Panels that ask at the same time get the same figures, and the sums are made once.
+        """
+        with self._looking:
+            at, seen = self._seen
+            if not seen or time.monotonic() - at > _FRESH:
+                open_now = [run.summary() for run in reversed(self.open_runs)]
+                seen = (*open_now, *reversed(self.history))
+                self._seen = (time.monotonic(), seen)
+            return seen
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the project that this kernel works in."""
+        from prodkit.ledger import Ledger
+
+        return Ledger.open(find_project())
+
+    @property
+    def problem(self) -> str:
+        """Why records wait instead of being in MLflow; empty when all is well, or nothing was recorded yet."""
+        return self.ledger.problem if self.history or self.open_runs else ""
 
     @property
     def code(self) -> str:
@@ -113,6 +148,14 @@ class CellRuns:
         for run in reversed(self._cells.pop().runs):
             self._close(run, error)
 
+    def _slim(self) -> None:
+        """Let go of old prompts and answers: a kernel's memory isn't the place for them."""
+        if len(self.calls) > WITH_CONTENT:
+            latest = [self.calls.pop() for _ in range(WITH_CONTENT)]
+            older = [_slim_call(call) for call in self.calls]
+            self.calls.clear()
+            self.calls.extend([*older, *reversed(latest)])
+
     def _close(self, run: OpenRun, error: BaseException | None) -> None:
         from prodkit.capture import close_run
 
@@ -124,8 +167,13 @@ class CellRuns:
     def _show(self, run: OpenRun, summary: RunSummary) -> None:
         self.history.append(summary)
         self.calls.extend(run.calls)
+        self._slim()
         self._tell()
         display(Card(summary))
+
+
+def _slim_call(call: CallRecord) -> CallRecord:
+    return call if call.prompt is None and call.response is None else replace(call, prompt=None, response=None)
 
 
 def notebook_path(namespace: dict[str, Any]) -> Path | None:

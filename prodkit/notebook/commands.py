@@ -16,7 +16,7 @@ from prodkit.notebook.always import AlwaysOn
 from prodkit.notebook.cells import notebook_path
 from prodkit.notebook.displays import usd
 from prodkit.notebook.header import MAGIC
-from prodkit.notebook.panel import RunPanel
+from prodkit.notebook.panels import open_panel
 from prodkit.notebook.requests import RequestBrowser
 from prodkit.notebook.tables import Table
 from prodkit.records import RunSummary, now
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from prodkit.notebook.cells import CellRuns
+    from prodkit.notebook.widgets import Face
 
 
 class Commands:
@@ -111,10 +112,9 @@ class Commands:
         remarks = (*_balances(), *_second_opinion(history))
         return Table("costs of this kernel's runs", heads, tuple(rows), remarks)
 
-    def panel(self, words: Sequence[str]) -> RunPanel:
-        """Follow the runs of this kernel live, with a button that stops them."""
-        _no_more(words, "panel")
-        return RunPanel(self._runs)
+    def panel(self, words: Sequence[str]) -> Face:
+        """Open a widget: runs (with a stop button), costs, requests, contract NAME, owners, export."""
+        return open_panel(words, self._runs, self._shell.user_ns)
 
     def requests(self, words: Sequence[str]) -> RequestBrowser:
         """Look through the captured prompts and answers of this kernel, and compare two."""

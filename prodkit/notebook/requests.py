@@ -1,51 +1,68 @@
-"""The request browser: captured prompts and answers, filtered, and two of them side by side.
+"""The request browser: captured prompts and answers, filtered, two of them side by side, and what people say of them.
 
-Texts are redacted before they leave Python. What is stored in the notebook's file holds no texts at all, only figures.
+Texts are redacted before they leave Python, go to the browser for the chosen calls only, and are stored in no file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
-from prodkit.errors import ParameterError
+from prodkit.errors import ConfigError, ParameterError
+from prodkit.manifest import find_project
 from prodkit.notebook.displays import seconds, usd
 from prodkit.notebook.tables import Table
-from prodkit.notebook.widgets import Shown, make_widget
+from prodkit.notebook.widgets import Face, Follower
+from prodkit.ownership import name_person
+from prodkit.records import FeedbackRecord, new_id
 from prodkit.redaction import redact
 
 if TYPE_CHECKING:
     from prodkit.notebook.cells import CellRuns
     from prodkit.records import CallRecord
 
-_SENT = 300  # calls that the browser gets, the newest
+_PAGE = 50  # calls that the browser gets at once
 _LENGTH = 4_000  # characters of a text that it gets
 _STATIC = 30  # rows of the stored table
+_CHOICES = 100  # names in a list to choose from
+_BEST = 5
 
 
-class RequestBrowser:
-    """The calls of this kernel's runs, the newest first; `find` and `compare` work without a browser."""
+class RequestBrowser(Face):
+    """The calls of this kernel's runs, the newest first; `find`, `compare` and `judge` work without a browser."""
+
+    script = "requests"
 
     def __init__(self, runs: CellRuns) -> None:
         self._runs = runs
-        self._shown: list[Shown] = []
-        self._widget: Any = make_widget("requests", self.state(), lambda _message: None)
+        self._filter = {"text": "", "run": "", "model": "", "status": ""}
+        self._page = 0
+        self._chosen: tuple[str, ...] = ()
+        self._judged: dict[str, list[str]] = {}
+        self._by = ""
+        with contextlib.suppress(ConfigError):  # git knows an address that the manifest doesn't: the person says it
+            self._by = name_person(find_project().manifest)
+        super().__init__()
+        Follower(self, runs)
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:
-        """All calls that are at hand, the newest first: of open runs and of the last 2,000 of those that are over."""
+        """All calls that are at hand, the newest first: of open runs and of those that are over."""
         running = [call for run in self._runs.open_runs for call in run.calls]
         return tuple(reversed([*self._runs.calls, *running]))
 
     def find(self, text: str = "", *, run: str = "", model: str = "", status: str = "") -> tuple[CallRecord, ...]:
-        """Calls whose prompt, answer, run or model holds `text` (no case), narrowed by exact words."""
-        wanted = {"name": run, "model": model, "status": status}
-        return tuple(
-            call
-            for call in self.calls
-            if text.casefold() in _haystack(call)
-            and all(not v or str(getattr(call, k)) == v for k, v in wanted.items())
-        )
+        """Calls whose prompt, answer, run or model holds all words of `text` (no case), narrowed by exact words."""
+        words = text.casefold().split()
+        wanted = {name: value for name, value in (("name", run), ("model", model), ("status", status)) if value}
+        calls = self.calls
+        if wanted:
+            calls = tuple(call for call in calls if all(str(getattr(call, key)) == v for key, v in wanted.items()))
+        if words:
+            calls = tuple(call for call in calls if all(word in hay for hay in [_haystack(call)] for word in words))
+        return calls
 
     def compare(self, left: str, right: str) -> Table:
         """Two calls by their request ids, side by side: model, cost, latency, prompt and answer.
@@ -53,15 +70,106 @@ class RequestBrowser:
         Raises:
             ParameterError: `notebook.no-request`.
         """
-        pair = [self._call(left), self._call(right)]
-        columns = [_entry(call) for call in pair]
+        columns = [self._entry(self._call(one)) for one in (left, right)]
         rows = tuple((label, columns[0][key], columns[1][key]) for key, label in _COMPARED.items())
         return Table("two requests", ("", left, right), rows)
 
+    def judge(
+        self, request_id: str, good: bool | None = None, *, score: int | None = None, comment: str = "", by: str = ""
+    ) -> tuple[FeedbackRecord, ...]:
+        """Say what an answer is worth. It is written to the journal, and MLflow shows it at the call's trace.
+
+        Args:
+            request_id: the call.
+            good: thumb up or down.
+            score: 1 to 5.
+            comment: why; redacted like any other text.
+            by: who says so, an id or name of the manifest; git's user.name by default.
+
+        Returns:
+            What was recorded: `human_review` for a thumb, `human_score` for a score.
+
+        Raises:
+            ParameterError: `notebook.no-request`, `notebook.no-judgement`.
+            ConfigError: `review.nobody`, `review.unknown-person`, or the journal can't be written.
+        """
+        call = self._call(request_id)
+        if good is None and score is None:
+            raise ParameterError(
+                "notebook.no-judgement", "Nothing was said.", where=request_id, fix="give a thumb or a score"
+            )
+        if score is not None and not 1 <= score <= _BEST:
+            raise ParameterError("notebook.no-judgement", f"`{score}` is no score.", fix=f"give 1 to {_BEST}")
+        person = name_person(find_project().manifest, by)
+        if not person:
+            raise ParameterError("review.nobody", "A judgement needs a person.", fix="say who you are")
+        said: list[tuple[str, bool | float]] = [] if good is None else [("human_review", good)]
+        said += [] if score is None else [("human_score", float(score))]
+        records = tuple(
+            FeedbackRecord(new_id("fb"), call.request_id, call.trace_id, person, value, name, comment)
+            for name, value in said
+        )
+        ledger = self._runs.ledger
+        for record in records:
+            ledger.log_feedback(record, user=call.user)
+            self._judged.setdefault(request_id, []).append(_read_aloud(record))
+        return records
+
+    def act(self, message: dict[str, Any]) -> None:
+        """Filter, turn a page, choose, or judge."""
+        kind = message.get("do")
+        if kind == "find":
+            self._filter = {key: str(message.get(key) or "") for key in self._filter}
+            self._page = 0
+        elif kind == "page":
+            self._page = int(message.get("page") or 0)
+        elif kind == "choose":
+            at_hand = {call.request_id for call in self.calls}
+            self._chosen = tuple(one for one in map(str, message.get("ids") or ()) if one in at_hand)
+            self._tell_chosen()
+        elif kind == "judge":
+            score = message.get("score")
+            self.judge(
+                str(message.get("id")),
+                message.get("good"),
+                score=None if score is None else int(score),
+                comment=str(message.get("comment") or ""),
+                by=str(message.get("by") or ""),
+            )
+            self.said = "feedback recorded; MLflow shows it at the trace"
+            if waiting := self._runs.problem:
+                self.said = f"feedback recorded in the journal. {waiting}"
+            self._tell_chosen()
+            self.tell({"said": self.said})
+
     def state(self) -> dict[str, Any]:
-        """What the browser draws."""
+        """What the browser draws: one page of figures, and no text of a call."""
         calls = self.calls
-        return {"calls": [_entry(call) for call in calls[:_SENT]], "more": max(0, len(calls) - _SENT)}
+        narrow = {key: value for key, value in self._filter.items() if key != "text"}
+        found = self.find(self._filter["text"], **narrow) if any(self._filter.values()) else calls
+        pages = max(1, math.ceil(len(found) / _PAGE))
+        page = min(max(self._page, 0), pages - 1)
+        return {
+            "calls": [_figures(call) for call in found[page * _PAGE : (page + 1) * _PAGE]],
+            "found": len(found),
+            "total": len(calls),
+            "page": page,
+            "pages": pages,
+            "filter": self._filter,
+            "choices": {
+                key: sorted({str(getattr(call, name)) for call in calls} - {""})[:_CHOICES]
+                for key, name in (("run", "name"), ("model", "model"), ("status", "status"))
+            },
+            "by": self._by,
+        }
+
+    def entries(self, *request_ids: str) -> list[dict[str, Any]]:
+        """The chosen calls with their redacted texts, as the browser shows them side by side.
+
+        Raises:
+            ParameterError: `notebook.no-request`.
+        """
+        return [self._entry(self._call(one)) for one in request_ids]
 
     def to_table(self) -> Table:
         """The figures of the newest calls, without any text of theirs."""
@@ -73,12 +181,14 @@ class RequestBrowser:
         remarks = (f"and {left:,} earlier ones",) if left > 0 else ()
         return Table("requests of this kernel", heads, rows, remarks if rows else ("no call was captured so far",))
 
-    def _ipython_display_(self) -> None:
-        self._shown.append(Shown(self._widget, self.to_table))
+    def _tell_chosen(self) -> None:
+        self.tell({"entries": self.entries(*self._chosen)})
 
-    def __repr__(self) -> str:
-        """The plain form."""
-        return self.to_table().to_text()
+    def _entry(self, call: CallRecord) -> dict[str, Any]:
+        texts = {"prompt": _clean(said(call.prompt)), "answer": _clean(answered(call.response))}
+        if call.prompt is None and call.response is None:
+            texts["prompt"] = f"no longer kept in this kernel: `prodkit audit show {call.request_id}`"
+        return {**_figures(call), **texts, "said": [_clean(one) for one in self._judged.get(call.request_id, ())]}
 
     def _call(self, request_id: str) -> CallRecord:
         found = next((call for call in self.calls if call.request_id == request_id), None)
@@ -117,13 +227,15 @@ def _figures(call: CallRecord) -> dict[str, str]:
     }
 
 
-def _entry(call: CallRecord) -> dict[str, str]:
-    return {**_figures(call), "prompt": _shown(said(call.prompt)), "answer": _shown(answered(call.response))}
-
-
-def _shown(text: str) -> str:
+def _clean(text: str) -> str:
     clean = redact(text)
     return clean if len(clean) <= _LENGTH else f"{clean[:_LENGTH]}\n... ({len(clean) - _LENGTH:,} characters more)"
+
+
+def _read_aloud(record: FeedbackRecord) -> str:
+    value = {True: "good", False: "bad"}.get(record.value, "") if isinstance(record.value, bool) else ""
+    told = value or f"{record.value:g} of {_BEST}"
+    return f"{told}, says {record.person}" + (f": {record.comment}" if record.comment else "")
 
 
 def said(prompt: Any) -> str:

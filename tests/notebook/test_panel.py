@@ -77,7 +77,7 @@ def test_stop_interrupts_the_cell_and_refuses_further_calls(notebook: Any, clien
 
     def press() -> None:
         wait_until(lambda: panel.snapshot() and panel.snapshot()[0].calls >= 3)
-        panel._receive({"do": "stop"})
+        panel.receive({"do": "stop"})
 
     presser = threading.Thread(target=press)
     presser.start()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prodkit.errors import ParameterError
+from prodkit.errors import ParameterError, ProdkitError
 from prodkit.notebook.requests import RequestBrowser, answered, said
 
 
@@ -41,15 +41,75 @@ def test_two_calls_side_by_side(browser: RequestBrowser) -> None:
 
 
 def test_the_browser_gets_redacted_texts_and_the_file_gets_none(notebook: Any, browser: RequestBrowser) -> None:
-    """What is sent to the page is redacted; what is stored in the notebook are figures."""
-    state = browser.state()
-    assert "mira@example.org" not in str(state)
-    assert "charged twice" in state["calls"][1]["prompt"]
+    """Texts go to the page for the chosen calls only, redacted; what is stored in the notebook are figures."""
+    sent: list[dict[str, Any]] = []
+    browser._widget.send = sent.append
+    browser.receive({"do": "choose", "ids": [browser.calls[1].request_id]})
+    ((entry,),) = (message["entries"] for message in sent)
+    assert "charged twice" in entry["prompt"]
+    assert "mira@example.org" not in str(sent)
+    assert "charged twice" not in str(browser._widget.state)
     twin, live = notebook.run("%prodkit requests").outputs
     assert "application/vnd.jupyter.widget-view+json" in live.data
     for kind in ("text/html", "text/plain"):
         assert "charged twice" not in twin.data[kind]
         assert "gpt-4o-mini" in twin.data[kind]
+
+
+def test_what_is_filtered_is_what_python_finds(browser: RequestBrowser) -> None:
+    """A filter typed in the page gives the page of calls that `find` gives, with the names to choose from."""
+    browser.receive({"do": "find", "text": "Twice charged", "model": "gpt-4o-mini"})
+    state = browser._widget.state
+    assert [call["run"] for call in state["calls"]] == ["small"]
+    assert (state["found"], state["total"], state["pages"]) == (1, 2, 1)
+    assert state["choices"]["model"] == ["gpt-4o", "gpt-4o-mini"]
+    browser.receive({"do": "choose", "ids": ["req-0"]})
+    assert browser._widget.state["problem"] == ""
+    browser.receive({"do": "judge", "id": "req-0", "good": True, "by": "Ana"})
+    assert "notebook.no-request" in browser._widget.state["problem"]
+
+
+def test_feedback_lands_in_mlflow_and_in_the_audit(project: Any, browser: RequestBrowser) -> None:
+    """A thumb, a score and a comment are human assessments at the call's trace, redacted, and `audit show` has them."""
+    from mlflow import MlflowClient
+
+    from prodkit.ledger import Ledger
+    from prodkit.ledger.audit import Audit
+
+    call = browser.calls[1]
+    sent: list[dict[str, Any]] = []
+    browser._widget.send = sent.append
+    message = {"do": "judge", "id": call.request_id, "good": False, "score": 2, "by": "Ana Ruiz"}
+    browser.receive({**message, "comment": "wrong queue, ask mira@example.org"})
+    assert "recorded" in sent[-1]["said"]
+    assert Ledger.open(project).flush().pending == 0
+    shown = MlflowClient(project.tracking_uri).get_trace(call.trace_id).info.assessments
+    assert {(one.name, one.value, one.source.source_type, one.source.source_id) for one in shown} == {
+        ("human_review", False, "HUMAN", "Ana Ruiz"),
+        ("human_score", 2.0, "HUMAN", "Ana Ruiz"),
+    }
+    assert all("wrong queue" in one.rationale and "mira@" not in one.rationale for one in shown)
+    assert len(Audit(project).explain(call.request_id).reviews) == 2
+    assert browser.entries(call.request_id)[0]["said"][0].startswith("bad, says Ana Ruiz: wrong queue")
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ({}, "notebook.no-judgement"),
+        ({"score": 9}, "notebook.no-judgement"),
+        ({"good": True, "by": " "}, "review.nobody"),
+    ],
+)
+def test_a_judgement_that_says_nothing_is_refused(
+    browser: RequestBrowser, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], code: str
+) -> None:
+    """Without a thumb or score, with a score beyond the scale, or from nobody: one clear error, nothing recorded."""
+    monkeypatch.setattr("prodkit.ownership.person._git_name", str)
+    with pytest.raises(ProdkitError) as refused:
+        browser.judge(browser.calls[0].request_id, **said)
+    assert refused.value.code == code
+    assert browser.entries(browser.calls[0].request_id)[0]["said"] == []
 
 
 def test_shapes_of_prompts_and_answers() -> None:

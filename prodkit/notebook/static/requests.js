@@ -1,91 +1,94 @@
-// Draws the request browser: a filter, a table of calls, and the chosen calls side by side. All in the page, no traffic.
+// Draws the request browser: a filter, one page of calls, and the chosen calls side by side with what people say of them.
+// Python filters and pages; texts come by message for the chosen calls only and are stored nowhere.
 const COLUMNS = [["time", "time"], ["run", "run"], ["model", "model"], ["status", "status"], ["tokens", "tokens"],
   ["cost", "cost"], ["latency", "latency"]];
-const SIDE = [["prompt", "Prompt"], ["answer", "Answer"]];
+const FILTERS = [["run", "Run"], ["model", "Model"], ["status", "Status"]];
 const MOST = 2;
 
-function make(tag, attributes = {}, text = "") {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text) node.textContent = text;
-  return node;
-}
-
-// While this view is alive it hides the static twin that stands for it without a kernel.
-function hideTwin(name) {
-  const style = make("style", {}, name ? `.${name} { display: none; }` : "");
-  document.head.append(style);
-  return () => style.remove();
-}
-
-let serial = 0;
-
 function render({ model, el }) {
-  const id = `prodkit-filter-${++serial}`;
-  el.classList.add("prodkit-card", "prodkit-plain");
-  el.setAttribute("role", "region");
-  el.setAttribute("aria-label", "prodkit request browser");
-  const header = make("header");
-  const label = make("label", { for: id }, "Filter");
-  const filter = make("input", { type: "search", id, placeholder: "words of prompt, answer, run or model" });
-  const said = make("span", { role: "status", "aria-live": "polite", class: "prodkit-quiet" });
-  header.append(make("strong", {}, "Requests of this kernel"), label, filter, said);
-  const scroll = make("div", { class: "prodkit-scroll", tabindex: "0", role: "group", "aria-label": "requests" });
-  const table = make("table"), head = make("tr"), thead = make("thead"), body = make("tbody");
-  head.append(make("th", { scope: "col" }, "compare"));
-  for (const [, name] of COLUMNS) head.append(make("th", { scope: "col" }, name));
-  thead.append(head);
-  table.append(thead, body);
-  scroll.append(table);
+  const face = card({ model, el }, "request browser", "Requests of this kernel");
+  const text = make("input", { type: "search", placeholder: "words of prompt, answer, run or model" });
+  const picks = FILTERS.map(([key, label]) => [key, make("select", { "data-key": key }), label]);
+  const filters = make("div", { class: "prodkit-row", role: "search" }, labelled("Filter", text),
+    ...picks.map(([, select, label]) => labelled(label, select)));
+  const body = make("tbody");
+  const head = make("tr", {}, make("th", { scope: "col" }, "compare"),
+    ...COLUMNS.map(([, name]) => make("th", { scope: "col" }, name)));
+  const table = make("table", { "aria-label": "requests" }, make("thead", {}, head), body);
+  const scroll = make("div", { class: "prodkit-scroll", tabindex: "0", role: "group", "aria-label": "requests" }, table);
+  const turn = (by) => model.send({ do: "page", page: model.get("state").page + by });
+  const newer = button("Newer", () => turn(-1)), older = button("Older", () => turn(1)), where = make("span");
+  const pager = make("nav", { class: "prodkit-row", "aria-label": "pages of requests" }, newer, where, older);
   const side = make("div", { class: "prodkit-side", "aria-live": "polite" });
-  el.append(header, scroll, side);
-  let chosen = [];
+  el.append(filters, scroll, pager, side);
+  let chosen = [], entries = [], timer = 0;
 
-  function matching() {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    return model.get("state").calls.filter((call) => {
-      const text = [call.prompt, call.answer, call.run, call.model, call.status].join("\n").toLowerCase();
-      return words.every((word) => text.includes(word));
-    });
+  const find = () => model.send({ do: "find", text: text.value,
+    ...Object.fromEntries(picks.map(([key, select]) => [key, select.value])) });
+  text.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(find, 200); });
+  for (const [, select] of picks) select.addEventListener("change", find);
+
+  function choose(id, on) {
+    chosen = on ? [...chosen, id].slice(-MOST) : chosen.filter((one) => one !== id);
+    for (const box of body.querySelectorAll("input")) box.checked = chosen.includes(box.dataset.id);
+    model.send({ do: "choose", ids: chosen });
   }
 
-  function drawTable() {
-    const found = matching(), state = model.get("state");
-    const more = state.more ? `, ${state.more} earlier ones are not shown` : "";
-    said.textContent = `${found.length} of ${state.calls.length} requests${more}`;
-    body.replaceChildren(...found.map((call) => {
-      const row = make("tr"), cell = make("td");
-      const box = make("input", { type: "checkbox", "aria-label": `compare the request of ${call.run} at ${call.time}` });
+  face.each((state) => {
+    set(face.said, `${state.found.toLocaleString("en")} of ${state.total.toLocaleString("en")} requests`);
+    for (const [key, select, label] of picks)
+      options(select, [["", `any ${label.toLowerCase()}`], ...state.choices[key].map((one) => [one, one])], state.filter[key]);
+    if (active(text) !== text) text.value = state.filter.text;
+    redraw(body, ...state.calls.map((call) => {
+      const box = make("input", { type: "checkbox", "data-key": call.id, "data-id": call.id,
+        "aria-label": `compare the request of ${call.run} at ${call.time}` });
       box.checked = chosen.includes(call.id);
-      box.addEventListener("change", () => {
-        chosen = box.checked ? [...chosen, call.id].slice(-MOST) : chosen.filter((one) => one !== call.id);
-        for (const other of body.querySelectorAll("input")) other.checked = chosen.includes(other.dataset.id);
-        drawSide();
-      });
-      box.dataset.id = call.id;
-      cell.append(box);
-      row.append(cell, ...COLUMNS.map(([key]) => make("td", {}, call[key])));
-      return row;
+      box.addEventListener("change", () => choose(call.id, box.checked));
+      return make("tr", {}, make("td", {}, box), ...COLUMNS.map(([key]) => make("td", {}, call[key])));
     }));
+    newer.disabled = state.page <= 0;
+    older.disabled = state.page >= state.pages - 1;
+    set(where, `page ${(state.page + 1).toLocaleString("en")} of ${state.pages.toLocaleString("en")}`);
+    pager.hidden = state.pages < 2;
+  });
+
+  function judgement(call) {
+    let good = null;
+    const pressed = (node, on) => node.setAttribute("aria-pressed", String(on));
+    const up = button("👍 good", () => press(true), { "aria-pressed": "false", "aria-label": "good answer" });
+    const down = button("👎 bad", () => press(false), { "aria-pressed": "false", "aria-label": "bad answer" });
+    const score = make("select"), comment = make("input", { type: "text", placeholder: "why" });
+    const by = make("input", { type: "text", value: model.get("state").by, size: "16" });
+    options(score, [["", "no score"], ...[1, 2, 3, 4, 5].map((n) => [String(n), `${n} of 5`])]);
+    function press(value) {
+      good = good === value ? null : value;
+      pressed(up, good === true);
+      pressed(down, good === false);
+    }
+    const send = button("Send feedback", () => model.send({ do: "judge", id: call.id, good,
+      score: score.value ? Number(score.value) : null, comment: comment.value, by: by.value }));
+    return make("fieldset", {}, make("legend", {}, "Your feedback, for the trace in MLflow"),
+      make("div", { class: "prodkit-row" }, up, down, labelled("Score", score)),
+      make("div", { class: "prodkit-row" }, labelled("Comment", comment), labelled("By", by), send));
   }
 
   function drawSide() {
-    const calls = model.get("state").calls;
-    side.replaceChildren(...chosen.map((one) => calls.find((call) => call.id === one)).filter(Boolean).map((call) => {
-      const part = make("section", { "aria-label": `request of ${call.run} at ${call.time}` });
-      part.append(make("strong", {}, `${call.model}`),
-        make("div", { class: "prodkit-quiet" }, `${call.run}, ${call.time}: ${call.cost}, ${call.latency}, ${call.tokens}`));
-      for (const [key, title] of SIDE) part.append(make("h4", {}, title), make("pre", { tabindex: "0" }, call[key]));
-      return part;
-    }));
+    side.replaceChildren(...entries.map((call) => make("section", { "aria-label": `request of ${call.run} at ${call.time}` },
+      make("strong", {}, call.model),
+      make("div", { class: "prodkit-quiet" }, `${call.run}, ${call.time}: ${call.cost}, ${call.latency}, ${call.tokens}`),
+      ...[["prompt", "Prompt"], ["answer", "Answer"]].flatMap(([key, title]) =>
+        [make("h4", {}, title), make("pre", { tabindex: "0", "aria-label": title.toLowerCase() }, call[key])]),
+      make("ul", { "aria-label": "feedback so far" }, ...call.said.map((one) => make("li", {}, one))),
+      judgement(call))));
   }
 
-  const draw = () => { drawTable(); drawSide(); };
-  filter.addEventListener("input", drawTable);
-  model.on("change:state", draw);
-  draw();
-  const showTwin = hideTwin(model.get("twin"));
-  return () => { model.off("change:state", draw); showTwin(); };
+  const hear = (message) => {
+    if (message.entries) { entries = message.entries; chosen = entries.map((one) => one.id); drawSide(); face.draw(); }
+    if (message.said) set(face.said, message.said);
+  };
+  model.on("msg:custom", hear);
+  face.draw();
+  return () => { clearTimeout(timer); model.off("msg:custom", hear); face.end(); };
 }
 
 export default { render };
