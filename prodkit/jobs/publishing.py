@@ -84,6 +84,10 @@ class Publisher:
             )
         )
 
+    def data_checked(self, source: str, report: str) -> None:
+        """Keep the report of a source's check, which was made before anything was spent."""
+        self._ledger.log_text(self._job, report, f"validation/{source}.html")
+
     def attempt(self, key: str, number: int) -> RunHandle:
         """Open the run of one attempt under the job run."""
         return self._ledger.start_run(
@@ -105,8 +109,16 @@ class Publisher:
         metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
         self._ledger.end_run(handle, status=status_of(result.outcome), metrics=metrics, tags=tags)
 
-    def end(self, outcome: Outcome, attempts: tuple[AttemptResult, ...], record: Path, *, flush: bool = True) -> None:
-        """Close the job run: the last notebook, the report and the record become artifacts."""
+    def end(
+        self,
+        outcome: Outcome,
+        attempts: tuple[AttemptResult, ...],
+        record: Path,
+        *,
+        flush: bool = True,
+        refused: str = "",
+    ) -> None:
+        """Close the job run: last notebook, report and record become artifacts. `refused`: why nothing ran."""
         if not self._job.key:
             return  # it couldn't be opened, and that error is on its way
         for attempt in attempts[-1:]:
@@ -114,7 +126,7 @@ class Publisher:
                 self._ledger.log_file(self._job, attempt.output, "notebook")
         if record.is_file():
             self._ledger.log_file(self._job, record)
-        self._ledger.log_text(self._job, to_html(self._name, outcome, attempts), "report.html")
+        self._ledger.log_text(self._job, to_html(self._name, outcome, attempts, refused), "report.html")
         metrics = {"attempts": float(len(attempts)), "seconds": sum(a.seconds + a.waited for a in attempts)}
         self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
         if flush:

@@ -20,14 +20,15 @@ _STYLE = (
 )
 
 
-def to_html(job: str, outcome: Outcome, attempts: tuple[AttemptResult, ...]) -> str:
-    """What was tried, how each attempt ended, and how long it took. Holds no data of the run."""
+def to_html(job: str, outcome: Outcome, attempts: tuple[AttemptResult, ...], refused: str = "") -> str:
+    """What was tried, how each attempt ended, and how long it took; or why nothing was. Holds no data of the run."""
     rows = "".join(_row(attempt) for attempt in attempts)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(job)}: {outcome.value}</title>'
         f"<style>{_STYLE}</style><h1>{escape(job)}: {outcome.value} (exit code {outcome.exit_code})</h1>"
-        "<table><thead><tr><th>Attempt<th>Outcome<th>Seconds<th>Waited before<th>Error<th>Cell<th>Notebook</tr></thead>"
-        f"<tbody>{rows}</tbody></table></html>\n"
+        + (f"<p>Refused before a kernel started: {escape(refused)}</p>" if refused else "")
+        + "<table><thead><tr><th>Attempt<th>Outcome<th>Seconds<th>Waited before<th>Error<th>Cell<th>Notebook</tr>"
+        f"</thead><tbody>{rows}</tbody></table></html>\n"
     )
 
 

@@ -19,6 +19,7 @@ from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.history import Entry, History
 from prodkit.jobs.kept import Kept
 from prodkit.jobs.parameters import as_json, check_parameters
+from prodkit.jobs.preflight import check_data
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.report import write_record
 from prodkit.jobs.resuming import find_replayable, find_resumable
@@ -105,6 +106,7 @@ def run_job(
 
     Raises:
         ParameterError: the parameters are wrong; nothing was run.
+        DataError: the data that it reads breaks a contract; no kernel was started, and the refusal is on record.
         ConfigError: the folder, the manifest, the ownership or a secret is wrong, the kill switch is on, or there is
             nothing to resume; nothing was run.
         TransientError: another run of this job goes on (`jobs.locked`).
@@ -189,10 +191,11 @@ class _Run:
         if self.earlier:
             take_over(self.project, self.earlier, self.run)
         attempts: tuple[AttemptResult, ...] = ()
-        outcome = Outcome.FAILED
+        outcome, refused = Outcome.FAILED, ""
         try:
             publisher.begin(self.run, self.folder, self.params, parent)
             self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
+            self.notices += check_data(self.folder, self.project, self.values, publisher.data_checked)
             attempter = self._attempter(publisher, watchers.event, stop)
 
             def attempt(number: int) -> AttemptResult:
@@ -208,6 +211,7 @@ class _Run:
         except ProdkitError as error:
             outcome = by_exit_code(error.exit_code)
             self.history.note(self.run, error=error.code)
+            refused = f"{error.code}: {error.what}"
             raise
         finally:
             self.history.end(self.run, outcome)
@@ -215,7 +219,7 @@ class _Run:
                 self.kept.clear()
                 if not self.options.keep_answers:
                     remove(self.project, self.run)
-            self._publish(publisher, outcome, attempts, time.monotonic() - began)
+            self._publish(publisher, outcome, attempts, time.monotonic() - began, refused)
         return self._result(attempts, outcome, time.monotonic() - began, publisher)
 
     def _attempter(self, publisher: Publisher, on_event: OnEvent, stop: StopRequest) -> Attempter:
@@ -235,11 +239,16 @@ class _Run:
         )
 
     def _publish(
-        self, publisher: Publisher, outcome: Outcome, attempts: tuple[AttemptResult, ...], seconds: float
+        self,
+        publisher: Publisher,
+        outcome: Outcome,
+        attempts: tuple[AttemptResult, ...],
+        seconds: float,
+        refused: str,
     ) -> None:
         record = self.place / "run.json"
         write_record(record, self.folder.name, self.run, outcome, attempts, seconds, self.params)
-        publisher.end(outcome, attempts, record, flush=self.options.parent is None)
+        publisher.end(outcome, attempts, record, flush=self.options.parent is None, refused=refused)
 
     def _result(
         self, attempts: tuple[AttemptResult, ...], outcome: Outcome, seconds: float, publisher: Publisher
