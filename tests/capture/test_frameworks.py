@@ -19,13 +19,13 @@ MESSAGES = [{"role": "user", "content": "My invoice is wrong."}]
 def litellm(monkeypatch):
     """The real litellm, without its look-up of prices on the network."""
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    return pytest.importorskip("litellm", reason="litellm isn't installed: `uv sync --group sdks`")
+    return pytest.importorskip("litellm", reason="litellm isn't installed: run `make test-frameworks`")
 
 
 @pytest.fixture
 def chain(provider):
     """A langchain chain over the simulated provider."""
-    pytest.importorskip("langchain_openai", reason="langchain-openai isn't installed: `uv sync --group sdks`")
+    pytest.importorskip("langchain_openai", reason="langchain-openai isn't installed: run `make test-frameworks`")
     from langchain_core.output_parsers import StrOutputParser
     from langchain_core.prompts import ChatPromptTemplate
     from langchain_openai import ChatOpenAI
