@@ -35,6 +35,7 @@ _KINDS = {".xlsx": "excel", ".xls": "excel", ".csv": "csv", ".parquet": "parquet
 @click.option("--region", default="eu", show_default=True, help="Where data and model lie.")
 @click.option("--budget", default="1.00", show_default=True, help="US dollars that one run may spend.")
 @click.option("--force", is_flag=True, help="Overwrite a prodkit.yaml that is there.")
+@click.option("--linters", is_flag=True, help="Write only the settings of ruff, black and nbqa in pyproject.toml.")
 @click.option("--print-schema", is_flag=True, help="Print the JSON Schema of prodkit.yaml and write nothing.")
 def init(
     name: str | None,
@@ -48,11 +49,15 @@ def init(
     budget: str,
     *,
     force: bool,
+    linters: bool,
     print_schema: bool,
 ) -> None:
     """Write a prodkit.yaml, by asking or from flags."""
     if print_schema:
         click.echo(json.dumps(Manifest.model_json_schema(), indent=2))
+        return
+    if linters:
+        _write_linters()
         return
     path = Path.cwd() / MANIFEST
     if path.exists() and not force:
@@ -75,7 +80,9 @@ def init(
     )
     parse(text, MANIFEST)  # what we write must load; a wrong flag is told before anything is written
     path.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {path}\nnext: `%load_ext prodkit` in a notebook, and `%%prodkit --name first` above a cell")
+    click.echo(f"wrote {path}")
+    _write_linters()
+    click.echo("next: `%load_ext prodkit` in a notebook, and `%%prodkit --name first` above a cell")
 
 
 @click.command()
@@ -108,6 +115,18 @@ def ui(run_id: str | None, port: int, *, no_browser: bool) -> None:
         if not no_browser:
             webbrowser.open(server.url)
         server.wait()
+
+
+def _write_linters() -> None:
+    from prodkit.cli.linting import FILE, write_settings
+
+    merge = write_settings(Path.cwd())
+    for line in merge.added:
+        click.echo(f"{FILE}: added {line}")
+    for line in merge.left:
+        click.echo(f"{FILE}: {line}")
+    if not merge.added and not merge.left:
+        click.echo(f"{FILE}: ruff, black and nbqa know prodkit's cells already")
 
 
 def _ask(flag: str, question: str, given: str | None, default: str | None = None) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from prodkit.errors import ConfigError
 
 _MAGIC = re.compile(r"%%prodkit\b(?P<options>.*)")
-_COMMENT = re.compile(r"#\|\s*prodkit:(?P<options>.*)")
+_COMMENT = re.compile(r"# ?\|\s*prodkit:(?P<options>.*)")
 _KEY = re.compile(r"[a-z][a-z0-9_-]*")
 _OTHER_MAGIC = re.compile(r"%%(time|capture|prun)\b")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 _MAGIC_HEADER = re.compile(rf"%%{MAGIC}\s")
-_COMMENT_HEADER = re.compile(rf"#\|\s*{MAGIC}:")
+_COMMENT_HEADER = re.compile(rf"# ?\|\s*{MAGIC}:")
 _LAST_OPTION = re.compile(r"(?:--)?([a-z]+)(?:=|\s+)[^\s=]*$")
 _MATRIX = re.compile(r"(?:--|(?:^|\s))matrix(?:\s|$)")
 _COMMAND = re.compile(rf"%{MAGIC}\s+(\S*)$")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAGIC = "prodkit"
 OPENER = "prodkit_cell"  # the line magic that a header is rewritten into
 
-_HEADER = re.compile(r"(?:%%prodkit(?:\s|$)|#\|\s*prodkit:)")
+_HEADER = re.compile(r"(?:%%prodkit(?:\s|$)|# ?\|\s*prodkit:)")
 _AWAITS = re.compile(r"\b(await|async\s+(for|with))\b")
 AXES = ("model", "prompt")
 _FUTURE = re.compile(r"from\s+__future__\s+import\s+[^(#\\]+$")

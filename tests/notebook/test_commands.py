@@ -146,6 +146,58 @@ def test_a_relayed_command_writes_no_moving_lines(notebook: Any, monkeypatch: py
     assert "\x1b" not in told.stdout
 
 
+def test_lint_takes_this_notebook(notebook: Any, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file `%prodkit lint` is about the notebook that is open, as the editor says."""
+    import nbformat
+
+    path = project.root / "open.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")]), path)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    ran = notebook.run("%prodkit lint")
+    assert "open.ipynb" in ran.stdout
+    assert "parameters" in ran.stdout
+    notebook.run("%prodkit export --help")
+    assert notebook.run("%prodkit rehearse --fault nonsense").error is not None
+
+
+@pytest.mark.slow
+def test_from_notebook_to_rehearsed_job(
+    example: Project, shell: Any, run_in: Any, prodkit_provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lint, export, run with few tickets, rehearse one fault: each without leaving the notebook."""
+    from prodkit.notebook.magics import load, unload
+
+    for name, value in prodkit_provider.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PRODKIT_PROJECT", str(example.root))
+    monkeypatch.chdir(example.root)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(example.root / "notebooks" / "triage.ipynb"))
+    load(shell)
+    for line, word in (
+        ("lint", "0 errors"),
+        ("export --to jobs/triage", "jobs/triage"),
+        ("run jobs/triage -p batch=2026-11 -p limit=5", "ok"),
+        ("rehearse jobs/triage --fault 503-once", "passed"),
+    ):
+        ran = run_in(shell, f"%prodkit {line}")
+        assert ran.error is None, ran.stdout[-2000:]
+        assert word in ran.stdout
+    unload(shell)
+
+
+@pytest.mark.slow
+def test_the_ui_is_served_on_loopback(notebook: Any, client: Any) -> None:
+    """`%prodkit ui` gives an address of this machine at which MLflow answers; unloading stops it."""
+    from urllib.request import urlopen
+
+    notebook.run(f"%%prodkit --name a\n{ASK}")
+    text = shown(notebook.run("%prodkit ui"))
+    url = next(word for word in text.split() if word.startswith("http://127.0.0.1"))
+    with urlopen(url.partition("#")[0], timeout=20) as answer:  # noqa: S310  our own server on loopback
+        assert answer.status == 200
+    notebook.shell._prodkit_magics.commands.close()
+
+
 def test_the_whole_traceback_is_there_on_request(notebook: Any) -> None:
     """The short message is what is shown first; the traceback can be had."""
     notebook.run("%%prodkit --nmae x\n1")

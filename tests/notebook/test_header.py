@@ -60,6 +60,7 @@ def test_an_open_quote_is_one_clear_error() -> None:
     [
         ("%%prodkit --name a\nx = 1", 0),
         ("# first\n\n#| label: fig\n#| prodkit: name=a\nx = 1", 3),
+        ("# | prodkit: name=a\nx = 1", 0),  # as black writes it
         ("x = 1\n#| prodkit: name=a", None),
         ("%%time\n%%prodkit --name a\nx = 1", None),
         ("%%prodkit_other\nx", None),
