@@ -51,31 +51,42 @@ def _project_of(target: Path) -> Project:
 
 
 def _show(report: Rehearsal, console: Console) -> None:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), header_style="dim")
+    calls = {scene.call: scene.call for scene in report.scenes}
+    models = {call.partition(",")[0] for call in calls}
+    if len(models) == 1:  # said once, below the table
+        calls = {call: call.partition(", ")[2] or "whole" for call in calls}
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="dim")
     for name in ("fault", "call", "the user sees"):
-        table.add_column(name)
-    table.add_column("time", justify="right")
-    table.add_column("requests", justify="right")
-    table.add_column("")
+        table.add_column(name, overflow="fold", no_wrap=name == "fault")
+    for name in ("time", "sent", "cost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for scene in report.scenes:
         mark = "[green]passed[/]" if scene.passed else "[red]failed[/]"
-        table.add_row(scene.fault, scene.call, scene.seen, f"{scene.seconds:.2f} s", str(scene.requests), mark)
+        cost = "?" if scene.cost_usd is None else f"${scene.cost_usd:.6f}".rstrip("0").rstrip(".")
+        told = (calls[scene.call], scene.seen, f"{scene.seconds:.2f} s", str(scene.requests), cost, mark)
+        table.add_row(scene.fault, *told)
     console.print(table)
-    passed = sum(scene.passed for scene in report.scenes)
-    console.print(f"{passed} of {len(report.scenes)} passed; every duration was multiplied by {report.scale:g}")
+    whose = f" for calls of {next(iter(models))}" if len(models) == 1 else ""
+    console.print(
+        f"{report.survived} of {len(report.scenes)} passed{whose}; "
+        f"durations times {report.scale:g}, list prices of simulated answers"
+    )
     for advice in report.advice:
         console.print(f"  would help: [bold]{advice}[/]")
 
 
 def _publish(report: Rehearsal, project: Project) -> str:
     from prodkit.ledger import Ledger
+    from prodkit.review.rehearsals import tags_of
     from prodkit.templates import render
 
     ledger = Ledger.open(project)
-    run = ledger.start_run(RunSpec(f"rehearse {report.name}", "review", new_id("rehearsal")))
+    failed = sorted({scene.fault for scene in report.scenes if not scene.passed})
+    tags = tags_of(report.notebook, report.digest, failed)
+    run = ledger.start_run(RunSpec(f"rehearse {report.name}", "review", new_id("rehearsal"), tags=tags))
     ledger.log_text(run, render("rehearsal.html.j2", report=report), "rehearsal.html")
-    passed = sum(scene.passed for scene in report.scenes)
-    figures = {"faults_passed": float(passed), "faults_failed": float(len(report.scenes) - passed)}
+    figures = {"faults_passed": float(report.survived), "faults_failed": float(len(report.scenes) - report.survived)}
     ledger.end_run(run, status=Status.OK if report.passed else Status.ERROR, metrics=figures)
     ledger.flush()
     return run.run_id

@@ -13,6 +13,7 @@ from prodkit.ledger.mlflow_prices import METRIC
 from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prompts_of, roll_up, run_tree
 from prodkit.ownership import check, matrix
 from prodkit.records import now
+from prodkit.review.rehearsals import Rehearsed, newest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,6 +94,7 @@ class Facts:
     models: tuple[ModelUse, ...]
     owners: tuple[Accountable, ...]
     attempts: int
+    rehearsed: Rehearsed | None = None
     findings: tuple[str, ...] = ()
     decision: dict[str, str] = field(default_factory=dict)
 
@@ -140,6 +142,7 @@ def gather(project: Project, run_id: str) -> Facts:
         models=tuple(_model_uses(measured, manifest)),
         owners=tuple(Accountable(row.activity, _names(row.accountable, manifest)) for row in matrix(manifest)),
         attempts=sum(run.kind == "attempt" for run in runs),
+        rehearsed=newest(project, root),
         decision=_decision(root),
     )
     return _with_findings(facts, manifest)
@@ -278,5 +281,14 @@ def _about_models(facts: Facts, manifest: Manifest) -> Iterator[str]:
             yield f"The model `{model.name}` runs in {model.region}, outside {', '.join(asked)}."
 
 
+def _about_rehearsal(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: ARG001
+    if facts.kind == "job" and facts.rehearsed is None:
+        yield "It was never rehearsed: nobody knows what its users see when the provider fails."
+    elif facts.kind == "job" and facts.rehearsed is not None and not facts.rehearsed.current:
+        yield "It has changed since its last rehearsal."
+    if facts.rehearsed is not None and facts.rehearsed.failed:
+        yield f"Faults that it didn't survive in the rehearsal: {facts.rehearsed.failed}."
+
+
 # what a reviewer should ask about, one sentence each; a new question is one more function
-QUESTIONS = (_about_service, _about_calls, _about_data, _about_prompts, _about_models)
+QUESTIONS = (_about_service, _about_calls, _about_data, _about_prompts, _about_models, _about_rehearsal)

@@ -2,7 +2,8 @@
 
 First the notebook runs once against a server on loopback that answers well, and its calls are learnt. Then each
 distinct call is sent again for each fault, by the real SDK, through the policy of `prodkit.yaml`. Nothing is sent to
-a provider and nothing costs money; the amounts are what the tokens would cost at list prices.
+a provider and nothing costs money; the amounts are what the tokens would cost at list prices. Each call is taken for a
+new one, so that no earlier answer stands in, and the keys of other providers for ones that are there.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Scene:
     """One call under one fault.
 
     Attributes:
-        seen: what the user would have seen: `answer`, `answer of MODEL`, `static reply`, or the error's class and code.
+        seen: what the user would have seen: `answer`, `answer of MODEL`, `static reply`, or the error's class and code;
+            with `, begun anew` after a stream that had to.
         seconds: at the rehearsal's scale.
         requests: how many reached any model's door.
         cost_usd: of the answers that were given; None when nobody can know.
@@ -58,11 +60,25 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """The report. `scale` is what durations were multiplied by."""
+    """The report.
+
+    Attributes:
+        name: of the job or notebook.
+        scale: what durations were multiplied by.
+        notebook: the (source) notebook's path in the project, with forward slashes.
+        digest: of the job folder or the notebook's file, as it was rehearsed.
+    """
 
     name: str
     scale: float
     scenes: tuple[Scene, ...]
+    notebook: str = ""
+    digest: str = ""
+
+    @property
+    def survived(self) -> int:
+        """How many scenes passed."""
+        return sum(scene.passed for scene in self.scenes)
 
     @property
     def passed(self) -> bool:
@@ -102,7 +118,8 @@ def rehearse(
     tell("running it once while all is well, to learn its calls")
     lessons = learn(notebook, project)
     name = notebook.stem if notebook.suffix else notebook.name
-    return Rehearsal(name, scale, perform(lessons, project, chosen, scale=scale, tell=tell))
+    source, digest = _identity(notebook, project)
+    return Rehearsal(name, scale, perform(lessons, project, chosen, scale=scale, tell=tell), source, digest)
 
 
 def perform(
@@ -186,6 +203,19 @@ def _fault(name: str) -> Fault:
     return FAULTS[name]
 
 
+def _identity(notebook: Path, project: Project) -> tuple[str, str]:
+    """The notebook's path in the project and the digest of what was rehearsed, as runs are tagged with them."""
+    if notebook.is_dir():
+        from prodkit.jobs.folder import JobFolder
+
+        folder = JobFolder.load(notebook)
+        return folder.index.source.notebook, folder.digest
+    from prodkit.capture.code import describe
+
+    tags = describe(project.root, notebook)
+    return tags["prodkit.notebook"], tags.get("prodkit.notebook_sha256", "")
+
+
 def _directory(notebook: Path, project: Project) -> Path | None:
     """Where a job's notebook runs; None for a notebook, which runs where it lies."""
     if not notebook.is_dir():
@@ -247,6 +277,8 @@ def _advice(stage: Stage, fault: Fault, seconds: float, *, right: bool) -> str:
         return ""
     if fault.expect != "answer":
         return "none: an answer was given where the provider's error was due"
+    if stage.broken_off:
+        return "resilience.commit: buffer or restart; by default a stream isn't begun anew after its first token"
     if len(policy.chain("", model)) == 1 and policy.static_reply is None:
         return f"models.{model}.fallbacks: another model; or resilience.static_reply"
     return "resilience.static_reply: a last resort"

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import json
 import threading
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from prodkit.capture import wires
 from prodkit.errors import missing_extra
 from prodkit.pricing import price
 from prodkit.records import Attempt, Usage, now
-from prodkit.resilience import Call, Policy, Target, inspect_chunk, run_call, run_stream, validator
+from prodkit.resilience import (
+    Call,
+    Policy,
+    StreamError,
+    StreamRestart,
+    Target,
+    inspect_chunk,
+    run_call,
+    run_stream,
+    validator,
+)
 from prodkit.resilience.call import STATIC
 
 if TYPE_CHECKING:
@@ -59,6 +72,7 @@ class Stage:
     project: Project
     cost: Decimal | None = Decimal(0)
     attempts: list[Attempt] = field(default_factory=list)
+    broken_off: bool = False  # a stream, after its first pieces
     clients: dict[str, Any] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,7 +85,7 @@ class Stage:
             self._proceed,
             validate=None if self.lesson.streamed else validator(self.lesson.body),
             inspect=inspect_chunk if self.lesson.streamed else None,
-            refusal=lambda target: "" if target.provider == provider else "another wire format",
+            refusal=self._refusal,
             static=lambda text: text,
             on_attempt=self.attempts.append,
             isolate=True,
@@ -79,27 +93,55 @@ class Stage:
         expect = self.fault.expect if self.fault else "answer"
         try:
             if self.lesson.streamed:
-                served_by, whole = self._stream(call)
+                served_by, whole, anew = self._stream(call)
             else:
                 served = run_call(self.policy, call)
-                served_by, whole = served.served_by, True
+                served_by, whole, anew = served.served_by, True, ""
                 self._pay(served.value, served_by)
         except Exception as error:
+            self.broken_off = isinstance(error, StreamError)
             code = getattr(error, "code", None) or getattr(error, "status_code", "")
             return f"{type(error).__name__}{f' ({code})' if code else ''}", expect != "answer"
         if served_by == STATIC:
             return "static reply", expect == "answer"
         model = served_by.partition("/")[2] or served_by
-        return "answer" if model == self.lesson.model else f"answer of {model}", expect == "answer" and whole
+        seen = "answer" if model == self.lesson.model else f"answer of {model}"
+        return seen + anew, expect == "answer" and whole
 
-    def _stream(self, call: Call[Any]) -> tuple[str, bool]:
-        pieces = list(run_stream(self.policy, call, commit="buffer"))
-        for piece in pieces:
-            self._pay(piece, self.lesson.model)
+    def _stream(self, call: Call[Any]) -> tuple[str, bool, str]:
+        pieces = list(run_stream(self.policy, call))
         last = next((attempt.target for attempt in reversed(self.attempts) if not attempt.failure_class), STATIC)
-        return last, bool(pieces)
+        for piece in pieces:
+            self._pay(piece, last)
+        anew = any(isinstance(piece, StreamRestart) for piece in pieces)
+        return last, bool(pieces), ", begun anew" if anew else ""
+
+    def _is_foreign(self, target: Target) -> bool:
+        return (target.provider == "anthropic") != (self.lesson.sdk == "anthropic")
+
+    def _refusal(self, target: Target) -> str:
+        wire = wires.wire_of(self.lesson.path)
+        if not self._is_foreign(target):
+            return ""
+        try:
+            return "" if wire and wire.request(self.lesson.body, target.model, target.provider) else "no equivalent"
+        except wires.Unfaithful as error:
+            return str(error)
+
+    def _foreign(self, target: Target, timeout: float | None) -> Any:
+        """An answer in another wire format, translated as the guard does it."""
+        wire = wires.wire_of(self.lesson.path)
+        if wire is None:
+            raise LookupError(self.lesson.path)
+        client = self._client_of(target.base_url or self.server.url).with_options(timeout=timeout)
+        body = wire.request(self.lesson.body, target.model, target.provider)
+        answer = client.post(wire.path, cast_to=object, body=body)
+        made = (wire.chunks if self.lesson.streamed else wire.answer)(answer, self.lesson.body)
+        return json.loads(json.dumps(made), object_hook=lambda parts: SimpleNamespace(**parts))
 
     def _proceed(self, target: Target, timeout: float | None) -> Any:
+        if self._is_foreign(target):
+            return self._foreign(target, timeout)
         client = self._client_of(target.base_url or self.server.url).with_options(timeout=timeout)
         create = _method(client, self.lesson.path)
         body = {**self.lesson.body, "model": target.model}

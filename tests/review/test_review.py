@@ -12,12 +12,14 @@ from prodkit.ledger import Ledger
 from prodkit.ledger.review import runs_tagged
 from prodkit.records import DatasetRecord, RunHandle, RunSpec, Status
 from prodkit.review import decide, gather, publish, require_approval, to_html, to_markdown
+from prodkit.review.rehearsals import tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from prodkit.manifest import Project
+    from prodkit.review.facts import Facts
 
 MANIFEST = """
 service: {name: triage, purpose: "Sorts <tickets> | fast", risk_class: limited}
@@ -140,6 +142,32 @@ def test_mlflows_own_cost_is_a_second_opinion(triage: Project, job_run: RunHandl
     assert any("$0.125" in told and "$0.25" in told for told in facts.findings)
     assert "<dt>MLflow says</dt><dd>$0.125</dd>" in to_html(facts)
     assert "$0.25 (MLflow says $0.125)" in to_markdown(facts)
+
+
+def test_the_newest_rehearsal_is_on_the_page(triage: Project, job_run: RunHandle):
+    """The page says how many faults the latest rehearsal survived, when, in which state, and which ones not."""
+    ledger = Ledger.open(triage)
+    ledger.set_tags(job_run, {"prodkit.source_notebook": "nb.ipynb"})
+    ledger.flush()
+    assert "Never rehearsed" in to_html(gather(triage, job_run.run_id))
+
+    def rehearse(digest: str, failed: list[str]) -> Facts:
+        run = ledger.start_run(
+            RunSpec("rehearse nb", "review", f"r-{digest}", tags=tags_of("nb.ipynb", digest, failed))
+        )
+        ledger.end_run(run, status=Status.OK, metrics={"faults_passed": 70.0, "faults_failed": float(len(failed))})
+        ledger.flush()
+        return gather(triage, job_run.run_id)
+
+    old = rehearse("sha256:old", ["hang", "reset"])
+    assert "It has changed since its last rehearsal." in old.findings
+    assert "Faults that it didn't survive in the rehearsal: hang, reset." in old.findings
+    assert "70 of 72" in to_html(old)
+    new = rehearse(JOB, [])
+    assert not any("rehears" in finding for finding in new.findings)
+    for page in (to_html(new), to_markdown(new)):
+        assert "70 of 70" in page
+        assert "of just this state" in page
 
 
 def test_page_escapes_what_people_wrote(triage: Project, job_run: RunHandle):

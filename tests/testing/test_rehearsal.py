@@ -76,7 +76,8 @@ def test_static_reply_is_called_so(make_project: Callable[..., Project]):
 
 def test_whole_and_streamed_calls_meet_their_own_faults(make_project: Callable[..., Project]):
     """A stream isn't tested with a broken body, nor a whole answer with a broken stream."""
-    report = play(make_project(WITH_FALLBACK), "html", "stream-cut", lessons=(WHOLE, STREAMED))
+    whole = WITH_FALLBACK.replace("{deadline", "{commit: buffer, deadline")
+    report = play(make_project(whole), "html", "stream-cut", lessons=(WHOLE, STREAMED))
     assert [(scene.fault, scene.call) for scene in report.scenes] == [
         ("html", "gpt-4o-mini"),
         ("stream-cut", "gpt-4o-mini, streamed"),
@@ -88,6 +89,72 @@ def test_anthropic_calls_are_rehearsed_too(make_project: Callable[..., Project])
     """A call of the other SDK is put to the same faults."""
     scene = play(make_project(ALONE), "503-once", lessons=(ANTHROPIC,)).scenes[0]
     assert (scene.seen, scene.requests, scene.passed) == ("answer", 2, True)
+
+
+def test_a_stream_that_breaks_off_names_the_setting(make_project: Callable[..., Project]):
+    """What the manifest says of streams is what is rehearsed: by default a cut one fails, and `commit` would help."""
+    scene = play(make_project(WITH_FALLBACK), "stream-cut", lessons=(STREAMED,)).scenes[0]
+    assert (scene.seen, scene.passed) == ("StreamError (resilience.stream-cut)", False)
+    assert scene.help.startswith("resilience.commit: ")
+    anew = WITH_FALLBACK.replace("{deadline", "{commit: restart, deadline")
+    scene = play(make_project(anew, name="anew"), "stream-cut", lessons=(STREAMED,)).scenes[0]
+    assert (scene.seen, scene.passed) == ("answer of gpt-4o, begun anew", True)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_another_providers_answer_is_rehearsed(make_project: Callable[..., Project], streamed: bool):
+    """A fallback with another wire format is rehearsed as the guard uses it: translated, there and back."""
+    other = WITH_FALLBACK.replace("gpt-4o,", "claude-small,").replace("[gpt-4o]", "[claude-small]")
+    other = other.replace("claude-small, provider: openai", "claude-small, provider: anthropic")
+    scene = play(make_project(other), "503", lessons=(STREAMED if streamed else WHOLE,)).scenes[0]
+    assert (scene.seen, scene.requests, scene.passed) == ("answer of claude-small", 4, True)
+    scene = play(
+        make_project(other, name="n"), "503", lessons=(Lesson("openai", WHOLE.path, {**BODY, "n": 2}),)
+    ).scenes[0]
+    assert (scene.seen, scene.requests, scene.passed) == ("InternalServerError (503)", 3, False)
+
+
+@pytest.mark.slow
+def test_an_exported_job_is_rehearsed_and_its_review_says_so(example: Project, monkeypatch: pytest.MonkeyPatch):
+    """`prodkit rehearse JOB` ends with 0 or 1, tells what was seen, and the review of the job's runs shows it."""
+    from click.testing import CliRunner
+
+    from prodkit.cli import cli
+    from prodkit.jobs import export
+    from prodkit.jobs.folder import JobFolder
+    from prodkit.ledger import Ledger
+    from prodkit.records import RunSpec, Status
+    from prodkit.review.facts import gather
+
+    monkeypatch.chdir(example.root)
+    job = example.root / "jobs" / "triage"
+    export(example.root / "notebooks" / "triage.ipynb", to=job)
+    folder = JobFolder.load(job)
+
+    def review() -> tuple[str, ...]:
+        ledger = Ledger.open(example)
+        tags = {"prodkit.source_notebook": folder.index.source.notebook, "prodkit.job_digest": folder.digest}
+        run = ledger.start_run(RunSpec("triage", "job", f"job-{len(found)}", tags=tags))
+        ledger.end_run(run, status=Status.OK)
+        ledger.flush()
+        facts = gather(example, run.run_id)
+        found.append(facts)
+        return facts.findings
+
+    found: list = []
+    assert any("never rehearsed" in one for one in review())
+    told = CliRunner().invoke(cli, ["rehearse", str(job), "--fault", "503", "--fault", "stream-cut"])
+    assert told.exit_code == 0, told.output
+    assert "3 of 3 passed" in told.output
+    assert not any("rehears" in one for one in review())
+    rehearsed = found[-1].rehearsed
+    assert (rehearsed.passed, rehearsed.scenes, rehearsed.digest, rehearsed.current) == (3, 3, folder.digest, True)
+    alone = (example.root / "prodkit.yaml").read_text().replace("    fallbacks: [gpt-4o]\n", "")
+    (example.root / "prodkit.yaml").write_text(alone)
+    told = CliRunner().invoke(cli, ["rehearse", str(job), "--fault", "503"])
+    assert told.exit_code == 1, told.output
+    assert "models.gpt-4o-mini.fallbacks: another model" in told.output
+    assert any("Faults that it didn't survive in the rehearsal: 503." in one for one in review())
 
 
 def test_notebooks_calls_are_learnt_and_rehearsed(make_project: Callable[..., Project]):
