@@ -65,6 +65,7 @@ _HARMLESS = re.compile(
     r"\d{1,10}[ .,)\-]*|\d{1,9}\.\d{1,20}[ .)\-]*"
 )
 _NO_DIGITS = str.maketrans("", "", "0123456789")
+_FEWEST = 7  # digits of any number without dots, and without capitals before it
 _IBAN_SPACES = " -\u00a0"
 _NO_SPACES = str.maketrans("", "", _IBAN_SPACES)
 
@@ -113,9 +114,11 @@ def find_numbers(text: Text) -> Iterator[Span]:
             if region[: _PHONE_DIGITS.start].isdigit() and len(region) >= _PHONE_DIGITS.start:
                 yield from _find_by_words(text, first, last)
             continue
+        digits = len(region) - len(region.translate(_NO_DIGITS))
+        if digits < _FEWEST and "." not in region and not raw[max(0, first - 2) : first].strip().isupper():
+            continue
         # a few characters more on both sides, as letters and signs belong to some numbers
         start, end = max(0, first - 2), min(len(raw), last + 2)
-        digits = len(region) - len(region.translate(_NO_DIGITS))
         for kind, pattern, check, least, sign in _NUMBERS:
             if digits >= least and (not sign or sign in region):
                 for match in pattern.finditer(raw, start, end):
@@ -191,8 +194,10 @@ def find_machines(text: Text) -> Iterator[Span]:
 def find_papers(text: Text) -> Iterator[Span]:
     """Dates of birth and passports, by the words before them."""
     lower = text.lower
-    if any(gate in lower for gate in _BIRTH_GATES):
-        yield from (Span(*match.span("date"), "birth_date") for match in _BIRTH.finditer(text.raw))
+    for gate in _BIRTH_GATES:
+        if gate in lower:
+            yield from (Span(*match.span("date"), "birth_date") for match in _BIRTH.finditer(text.raw))
+            break
     if "passport" in lower:
         yield from (Span(*match.span("id"), "passport") for match in _PASSPORT.finditer(text.raw))
 

@@ -69,6 +69,8 @@ class Redactor:
         models and exceptions, nested. Never raises: what can't be cleaned becomes `[redacted:uncleanable]`.
         """
         counts: Counter[str] = Counter()
+        if type(value) is str:
+            return Cleaned(self._clean_text(value, counts), dict(counts))
         walker = Walker(lambda text: self._clean_text(text, counts), self._replace, counts)
         return Cleaned(walker.clean(value), dict(counts))
 
@@ -124,9 +126,7 @@ class Redactor:
 
     def _spans(self, text: str) -> list[Span]:
         searched = Text(text)
-        found: list[Span] = []
-        for finder in self._finders:
-            found.extend(finder(searched))
+        found = [span for finder in self._finders for span in finder(searched)]
         if not found:
             return found
         return merge((span for span in found if self._actions.get(span.kind) != "keep"), SECRETS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from operator import add
+import sys
 from typing import TYPE_CHECKING
 
 from prodkit.redaction.assignments import find_assignments, find_headers, find_places
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from prodkit.redaction.text import Text
 
 _PAIRS_UP_TO = 1500
-_BY_PAIR: dict[str, list[Token]] = {}
-for _token in TOKENS:
-    _BY_PAIR.setdefault(_token.gate[:2], []).append(_token)
+_MIXED = re.compile("[0-9A-Z]")
+# what may stand in a word without digits and capitals, as most of those in code are; what looks random has either
+_PLAIN = tuple(token for token in TOKENS if not token.random and not _MIXED.search(token.gate))
+_REST = tuple(token for token in TOKENS if token not in _PLAIN)
+_BY_PAIR: dict[int, list[Token]] = {}  # two characters, as the number that their bytes are
+for _token in _REST:
+    _BY_PAIR.setdefault(int.from_bytes(_token.gate[:2].encode("ascii"), sys.byteorder), []).append(_token)
 
 _BEFORE = 96  # how far before its gate a token may begin
 _RANDOM = re.compile(r"(?=[A-Za-z]*+\d)(?=\d*+[A-Za-z])[A-Za-z0-9]{7,}+|[A-Za-z]*[a-z][A-Z]{1,4}[a-z]{1,4}[A-Z]")
@@ -31,6 +35,7 @@ _KEY_BODY = re.compile(r"[A-Za-z0-9+/=\s\\:,.\-]*+")
 _DISCORD = re.compile(r"\.[\w\-]{6}\.[\w\-]{27,45}+")
 _DISCORD_BEFORE = re.compile(r"(?<![\w\-])[MNO][\w\-]{22,27}\Z")
 _FACEBOOK = re.compile(r"(?:\||%(?:7C)?)[A-Za-z0-9_\-]{27,40}+(?![A-Za-z0-9_\-])")
+_FACEBOOK_ID = 15  # digits
 _AWS_SECRET = re.compile(r"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")
 _USER_PASSWORD = re.compile(r"[^\s/?#@:'\"<>\\`]{0,128}+:(?!\d{1,5}[/?#])([^\s'\"<>`]{1,256})@")
 _USER_TOKEN = re.compile(r"([^\s/?#@:'\"<>`]{16,256}+)@")
@@ -39,17 +44,21 @@ _USER_TOKEN = re.compile(r"([^\s/?#@:'\"<>`]{16,256}+)@")
 def find_tokens(text: Text) -> Iterator[Span]:
     """Tokens of known forms."""
     words = text.long_words
-    if words:
-        for token in _candidates(words):
-            if token.gate in words:
-                yield from _find(token, text.raw)
+    if not words:
+        return
+    mixed = "\n".join(filter(_MIXED.search, words.split("\n"))) if text.raw.isascii() else words
+    for token in (*_PLAIN, *_candidates(mixed)):
+        if token.gate in words:
+            yield from _find(token, text.raw)
 
 
 def _candidates(words: str) -> Iterable[Token]:
     """The tokens whose gate begins with two characters that are there; on long texts all of them."""
     if len(words) > _PAIRS_UP_TO:
-        return TOKENS
-    pairs = _BY_PAIR.keys() & set(map(add, words, words[1:]))
+        return _REST
+    even, odd = words.encode("ascii", "replace"), words[1:].encode("ascii", "replace")
+    there = {*memoryview(even[: len(even) & ~1]).cast("H"), *memoryview(odd[: len(odd) & ~1]).cast("H")}
+    pairs = _BY_PAIR.keys() & there
     return [token for pair in pairs for token in _BY_PAIR[pair]]
 
 
@@ -141,7 +150,7 @@ def find_aws_secrets(text: Text) -> Iterator[Span]:
 
 def find_facebook_tokens(text: Text) -> Iterator[Span]:
     """Facebook's app tokens: a number, a bar, letters."""
-    if ("|" in text.raw or "%" in text.raw) and text.numbers:
+    if ("|" in text.raw or "%" in text.raw) and any(end - at >= _FACEBOOK_ID for at, end in text.numbers):
         for match in _FACEBOOK.finditer(text.raw):
             before = re.search(r"(?<!\d)\d{15,16}\Z", text.raw[max(0, match.start() - 17) : match.start()])
             if before is not None and _RANDOM.search(match[0]):

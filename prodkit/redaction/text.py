@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_WORD = r"A-Za-z0-9_\-.+/=~$:!%@"
-# skips short words in one step; the bound keeps the engine's memory flat on long texts
-_LONG_WORD = re.compile(rf"(?:[{_WORD}]{{0,14}}+[^{_WORD}]+){{0,1000}}+([{_WORD}]{{15,}}+)?")
+_WORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.+/=~$:!%@"
+# A text is mapped to two kinds of bytes, those of words and others: a substring search then finds long words several
+# times as fast as a pattern does.
+_IN, _OUT = b"x", b" "
+_KINDS = bytes(_IN[0] if code in _WORD else _OUT[0] for code in range(256))
+_LONG = _IN * 15
 _NUMBER = re.compile(r"[0-9][0-9 .\-/()\u00a0\u2009\u2011]{5,}+")
 
 MARKER_STARTS = ("[redacted:", "[hashed:")
@@ -37,12 +40,15 @@ class Text:
 
     @cached_property
     def long_words(self) -> str:
-        """The words that are long enough to be a token, one a line. Ordinary prose has none."""
-        found, position = [], 0
-        while (match := _LONG_WORD.match(self.raw, position)) is not None and match.end() > position:
-            position = match.end()
-            if match[1]:
-                found.append(match[1])
+        """The different words that are long enough to be a token, one a line. Ordinary prose has none."""
+        kinds = self.raw.encode("ascii", "replace").translate(_KINDS)  # one byte a character: positions stay the same
+        found = {}
+        at = kinds.find(_LONG)
+        while at >= 0:
+            end = kinds.find(_OUT, at)
+            end = end if end >= 0 else len(kinds)
+            found[self.raw[at:end]] = None
+            at = kinds.find(_LONG, end)
         return "\n".join(found)
 
     @cached_property

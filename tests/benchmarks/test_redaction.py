@@ -23,6 +23,15 @@ PROMPTS = {
     "json": json.dumps(
         [{"id": n, "name": f"Widget {n}", "price": 12.5 * n, "at": "2026-01-05T10:00:00Z"} for n in range(20)]
     )[:1000],
+    "code": (
+        "from __future__ import annotations\n\nimport hashlib\nfrom dataclasses import dataclass\n\n\n"
+        "@dataclass(frozen=True, slots=True)\nclass Reservation:\n"
+        '    """Money that is set aside for one call."""\n\n    key: str\n    amount: Decimal\n\n'
+        "    def settle(self, actual: Decimal | None) -> list[str]:\n"
+        "        with self._database.begin() as connection:\n"
+        "            rows = connection.execute(SELECT_OPEN, (self.key, self.amount.quantize(CENTS)))\n"
+        "            return [row.announcement for row in rows if row.threshold_crossed >= 0.8]\n\n" * 3
+    )[:1000],
     "personal": (CHAT + "Reach me at anna@example.org or +49 30 1234567. " + CHAT * 3)[:1000],
 }
 
