@@ -7,6 +7,8 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prodkit.capture.lineage.databases import base_of_url
+from prodkit.capture.lineage.places import normalise
 from prodkit.contracts import Contract, validate
 from prodkit.errors import DataError, ParameterError, nearest
 from prodkit.fingerprints import fingerprint, short
@@ -135,7 +137,7 @@ def describe(
         attributes["rows_checked"] = str(validation.checked)
     return DatasetRecord(
         name=name,
-        source=spec.location if spec is not None and spec.location else f"memory:{name}",
+        source=_place(spec) or f"memory:{name}",
         digest=short(content),
         fingerprint=content,
         context=context,
@@ -146,6 +148,17 @@ def describe(
         rows_failed=validation.failed if validation is not None else None,
         attributes=attributes,
     )
+
+
+def _place(spec: DataSourceSpec | None) -> str:
+    """The location as the manifest has it, but for a URL's user, password, query and fragment."""
+    if spec is None or not spec.location:
+        return ""
+    address, mark, table = spec.location.partition("#")
+    if "://" not in address:
+        return spec.location
+    base = base_of_url(address) if spec.kind == "sql" else ""
+    return (base or normalise(address)) + mark * bool(table) + table
 
 
 def remember(frame: Any, content: str) -> None:

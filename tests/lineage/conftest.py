@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pytest
@@ -24,7 +25,11 @@ data_sources:
 @pytest.fixture(scope="session")
 def samples(tmp_path_factory):
     """A folder with `data.*` in all formats; made once."""
-    folder = tmp_path_factory.mktemp("samples")
+    return make_samples(tmp_path_factory.mktemp("samples"))
+
+
+def make_samples(folder):
+    """One small table in each format."""
     FRAME.to_csv(folder / "data.csv", index=False)
     FRAME.to_parquet(folder / "data.parquet", index=False)
     FRAME.to_json(folder / "data.json", orient="records")
@@ -36,6 +41,8 @@ def samples(tmp_path_factory):
     pl.from_pandas(FRAME).write_ipc(folder / "data.arrow")
     with contextlib.closing(sqlite3.connect(folder / "data.db")) as database:
         FRAME.to_sql("data", database, index=False)
+    with duckdb.connect(str(folder / "data.duckdb")) as database:
+        database.execute(f"CREATE TABLE data AS FROM '{folder / 'data.parquet'}'")
     return folder
 
 

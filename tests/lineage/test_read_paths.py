@@ -127,6 +127,88 @@ def test_safe_writes(project):
     assert [record.name for record in seen.writes] == ["report.txt"]
 
 
+def _sqlite(path, use):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return use(connection)
+
+
+def _engine(path, use):
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            return use(connection)
+    finally:
+        engine.dispose()
+
+
+def _duckdb(path, use):
+    with duckdb.connect(str(path)) as connection:
+        return use(connection)
+
+
+ALL = "SELECT * FROM data"
+STATEMENTS = {
+    "sqlite3": ("data.db", lambda path: _sqlite(path, lambda c: c.execute(ALL).fetchall())),
+    "sqlite3-cursor": ("data.db", lambda path: _sqlite(path, lambda c: c.cursor().execute(ALL).fetchall())),
+    "pandas.read_sql-sqlite3": ("data.db", lambda path: _sqlite(path, lambda c: pd.read_sql(ALL, c))),
+    "pandas.read_sql-sqlalchemy": (
+        "data.db",
+        lambda path: _engine(path, lambda c: pd.read_sql(sqlalchemy.text(ALL), c)),
+    ),
+    "pandas.read_sql-url": ("data.db", lambda path: pd.read_sql(ALL, f"sqlite:///{path}")),
+    "pandas.read_sql_table": ("data.db", lambda path: _engine(path, lambda c: pd.read_sql_table("data", c))),
+    "sqlalchemy": ("data.db", lambda path: _engine(path, lambda c: c.execute(sqlalchemy.text(ALL)).all())),
+    "polars.read_database": ("data.db", lambda path: _sqlite(path, lambda c: pl.read_database(ALL, c))),
+    "duckdb-table": ("data.duckdb", lambda path: _duckdb(path, lambda c: c.execute(ALL).fetchall())),
+    "duckdb-sql": ("data.duckdb", lambda path: _duckdb(path, lambda c: c.sql(ALL).fetchall())),
+    "duckdb.table()": ("data.duckdb", lambda path: _duckdb(path, lambda c: c.table("data").fetchall())),
+    "duckdb-frame": ("data.duckdb", lambda path: _duckdb(path, lambda c: c.sql("SELECT d.* FROM data d").df())),
+}
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database")  # pandas leaves the engine that it makes of a URL open
+@pytest.mark.parametrize("way", STATEMENTS)
+def test_statement_is_seen(samples, project, way):
+    """Each way of asking a database is seen, as a read of that table and of nothing else."""
+    name, read = STATEMENTS[way]
+    with watch(project) as seen:
+        read(samples / name)
+    dialect = "duckdb" if name.endswith(".duckdb") else "sqlite"
+    assert [record.source for record in seen.reads] == [f"{dialect}://{samples / name}#data"]
+    assert seen.writes == ()
+
+
+FRAME = pd.DataFrame({"a": [1]})
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_duckdb_finds_the_users_frames(project, watched):
+    """DuckDB finds the variables of the code that calls it, local and global, whether a watch is open or not."""
+    with watch(project) as seen:
+        pass
+    with watch(project) if watched else contextlib.nullcontext():
+        local = pd.DataFrame({"a": [2]})
+        assert duckdb.sql("SELECT * FROM local").fetchall() == [(2,)]
+        assert duckdb.query("SELECT * FROM FRAME").fetchall() == [(1,)]
+        assert duckdb.execute("SELECT * FROM local").fetchall() == [(2,)]
+        with duckdb.connect() as connection:
+            assert connection.sql("SELECT * FROM local, FRAME").fetchall() == [(2, 1)]
+            assert connection.execute("SELECT * FROM FRAME").fetchall() == [(1,)]
+    assert len(local) == 1
+    assert seen.reads == ()
+
+
+def test_frames_in_duckdb_are_no_tables(samples, project):
+    """A frame that a statement names like a table is no dataset, and a table that is made is an output."""
+    frame = pd.DataFrame({"a": [1]})
+    with watch(project) as seen, duckdb.connect(str(project.root / "new.duckdb")) as connection:
+        connection.sql("SELECT * FROM frame").fetchall()
+        connection.execute("CREATE TABLE kept AS SELECT * FROM frame")
+    assert len(frame) == 1
+    assert seen.reads == ()
+    assert [record.source for record in seen.writes] == [f"duckdb://{project.root / 'new.duckdb'}#kept"]
+
+
 def test_sqlite(samples, project):
     """Statements on SQLite are seen with their tables, also on a connection that was opened before."""
     with contextlib.closing(sqlite3.connect(samples / "data.db")) as early, watch(project) as seen:

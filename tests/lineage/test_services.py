@@ -22,11 +22,15 @@ import httpx
 import pandas as pd
 import polars as pl
 import psycopg
+import psycopg2
+import psycopg2.extras
 import pytest
 import requests
 import sqlalchemy
 
+from prodkit.capture import run
 from prodkit.capture.lineage import watch
+from prodkit.capture.lineage.databases import base_of_engine, base_of_url
 from prodkit.capture.lineage.http import is_service
 
 
@@ -224,3 +228,101 @@ def test_postgres_through_sqlalchemy(project, postgres):
     assert len(frame) == 1
     assert f"postgresql://127.0.0.1:{postgres}/postgres#tickets" in [record.source for record in seen.reads]
     assert len(seen.reads) == 1
+
+
+POSTGRES = {
+    "psycopg": lambda port: _ask(psycopg.connect(f"postgresql://ana:canary-9@127.0.0.1:{port}/postgres")),
+    "psycopg-dsn": lambda port: _ask(
+        psycopg.connect(f"host=127.0.0.1 port={port} user=ana password=canary-9 dbname=postgres")
+    ),
+    "psycopg2": lambda port: _ask(psycopg2.connect(f"postgresql://ana:canary-9@127.0.0.1:{port}/postgres")),
+    "psycopg2-dict": lambda port: _ask(
+        psycopg2.connect(
+            host="127.0.0.1",
+            port=port,
+            user="ana",
+            password="canary-9",
+            dbname="postgres",
+            cursor_factory=psycopg2.extras.DictCursor,
+        )
+    ),
+    "sqlalchemy-psycopg": lambda port: _engine(f"postgresql+psycopg://ana:canary-9@127.0.0.1:{port}/postgres"),
+    "sqlalchemy-psycopg2": lambda port: _engine(f"postgresql+psycopg2://ana:canary-9@127.0.0.1:{port}/postgres"),
+    "sqlalchemy-query": lambda port: _engine(
+        f"postgresql+psycopg:///postgres?host=127.0.0.1&port={port}&user=ana&password=canary-9"
+    ),
+    "pandas.read_sql-url": lambda port: pd.read_sql(
+        "SELECT * FROM tickets", f"postgresql+psycopg://ana:canary-9@127.0.0.1:{port}/postgres"
+    ),
+}
+
+
+def _ask(connection):
+    with contextlib.closing(connection), contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute("SELECT * FROM tickets WHERE id <> %s", ("77",))
+        return cursor.fetchall()
+
+
+def _engine(url):
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        found = connection.execute(sqlalchemy.text("SELECT * FROM tickets")).all()
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("way", POSTGRES)
+def test_passwords_of_postgres(project, postgres, way):
+    """However a password reaches PostgreSQL, the table is one dataset of one name, and the password is nowhere."""
+    with watch(project) as seen:
+        assert len(POSTGRES[way](postgres)) == 1
+    assert [record.source for record in seen.reads] == [f"postgresql://127.0.0.1:{postgres}/postgres#tickets"]
+    assert "canary" not in repr(seen.reads + seen.writes)
+
+
+URLS = {
+    "postgresql+psycopg://ana:canary@db/shop": "postgresql://db:5432/shop",
+    "postgres://ana:canary@db:6000/shop?sslpassword=canary&application_name=x": "postgresql://db:6000/shop",
+    "postgresql:///shop?host=db&user=ana&password=canary": "postgresql://db:5432/shop",
+    "mysql+pymysql://ana:can%40ary@db/shop?charset=utf8": "mysql://db:3306/shop",
+    "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7BX%7D%3BSERVER%3Dtcp%3Adb%2C1444%3BDATABASE%3Dshop%3BUID%3Da%3BPWD%3Dcanary": (
+        "mssql://db:1444/shop"
+    ),
+    "mssql+pyodbc://ana:canary@db/shop?driver=X": "mssql://db:1433/shop",
+    "snowflake://ana:canary@account/shop/public?warehouse=w&token=canary": "snowflake://account/shop%2Fpublic",
+    "sqlite:////data/shop.db?key=canary": "sqlite:///data/shop.db",
+}
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_passwords_in_database_urls(url):
+    """A database's address has host, port and database, and neither password nor options, by text and by SQLAlchemy."""
+    assert base_of_url(url) == URLS[url]
+    assert base_of_engine(sqlalchemy.make_url(url)) == URLS[url]
+
+
+def read_with_passwords(port, site):
+    for ask in POSTGRES.values():
+        ask(port)
+    for get in GETS.values():
+        get(f"http://{site}/data.csv?key=canary-9")
+    for get in (get_with_requests, get_with_httpx):  # urllib, which pandas uses, knows no users in URLs
+        get(f"http://ana:canary-9@{site}/data.csv?key=canary-9")
+
+
+def test_no_password_is_stored(project, site, postgres):
+    """Nothing that a run writes, into the journal, MLflow or artifacts, holds a password of what was read."""
+    manifest = (
+        "service: {name: lineage}\ndata_sources:\n"
+        f"  crm: {{kind: sql, location: 'postgresql+psycopg2://ana:canary-9@127.0.0.1:{postgres}/postgres?password=canary-9'}}\n"
+        f"  site: {{kind: http, location: 'http://ana:canary-9@{site}/data.csv?key=canary-9'}}\n"
+    )
+    (project.root / "prodkit.yaml").write_text(manifest)
+    with run("read", inputs={"site": pd.DataFrame({"a": [1]})}) as opened:
+        read_with_passwords(postgres, site)
+    opened.ledger.flush()
+    assert {one.name for one in opened.datasets} >= {"crm", "site"}
+    stored = [path for path in project.state.rglob("*") if path.is_file()]
+    assert any(path.name == "mlflow.db" for path in stored)
+    assert [path for path in stored if b"canary" in path.read_bytes()] == []
+    assert "canary" not in repr(opened.summary())

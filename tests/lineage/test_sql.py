@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prodkit.capture.lineage.sql import Tables, literals, tables_of
+from prodkit.capture.lineage.sql import Tables, places_in, tables_of
 
 CASES = {
     "SELECT * FROM tickets": (("tickets",), ()),
@@ -43,9 +43,23 @@ def test_tables(statement):
     assert tables_of(statement) == Tables(*CASES[statement])
 
 
-def test_literals():
-    """The string literals of a statement are found outside of its comments."""
-    assert literals("SELECT * FROM 'a b.csv' -- 'c.csv'") == ["a b.csv"]
+PLACES = {
+    "SELECT * FROM 'a b.csv' -- 'c.csv'": [("a b.csv", False)],
+    "SELECT * FROM read_parquet(['a.parquet', 'b.parquet'], hive_partitioning = true)": [
+        ("a.parquet", False),
+        ("b.parquet", False),
+    ],
+    "COPY (SELECT * FROM 'in.csv' WHERE x = 'some.value') TO 'out.csv'": [("in.csv", False), ("out.csv", True)],
+    "ATTACH 'other.db' AS other": [("other.db", False)],
+    "CREATE SECRET s (TYPE s3, KEY_ID 'canary.1', SECRET 'canary.2')": [],
+    "SELECT * FROM t WHERE x IN ('canary.1', 'canary.2')": [],
+}
+
+
+@pytest.mark.parametrize("statement", PLACES)
+def test_places(statement):
+    """The literals by which DuckDB reads and writes files are told from values, which are nobody's business."""
+    assert places_in(statement) == PLACES[statement]
 
 
 def test_a_long_statement():

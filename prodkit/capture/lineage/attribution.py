@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from prodkit.capture.lineage import digests, places
+from prodkit.capture.lineage import databases, digests, places
 from prodkit.records import DatasetRecord
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Attribution:
     def _short_name(self, source: str) -> str:
         """The path below the project, else the last parts of path or URL."""
         root = str(self._project.root) + os.sep
-        source = source.removeprefix("sqlite://")
+        source = source.removeprefix("sqlite://").removeprefix("duckdb://")
         if source.startswith(root):
             return source.removeprefix(root)
         if "://" in source:
@@ -139,6 +139,7 @@ def _pattern(project: Project, spec: DataSourceSpec) -> re.Pattern[str]:
     location = _location(project, spec)
     if "://" in location:
         return re.compile(re.escape(location.rstrip("/")) + r"(?:[/#].*)?")
+    location = re.sub(r"\{\w*\}", "*", location)  # a parameter of `prodkit.read`
     glob = "".join(_GLOB.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*\*|\*|\?)", location))
     return re.compile(glob + r"(?:/.*)?")
 
@@ -147,9 +148,28 @@ _GLOB = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def _location(project: Project, spec: DataSourceSpec) -> str:
-    if "://" in spec.location:
-        return places.normalise(spec.location)
-    return os.path.abspath(project.path(spec.location))  # noqa: PTH100  a glob isn't resolved
+    return location(project, spec.location, spec.kind)
+
+
+def location(project: Project, said: str, kind: str = "") -> str:
+    """Where a data source of the manifest lies, absolute, as accesses are called and without credentials."""
+    if "://" not in said:
+        return os.path.abspath(project.path(said))  # noqa: PTH100  a glob isn't resolved
+    if kind != "sql":
+        return places.normalise(said)
+    address, _, table = said.partition("#")
+    scheme, _, path = address.partition(":///")
+    if scheme in {"sqlite", "duckdb"} and path:
+        base = f"{scheme}://{_database_file(project, path)}"
+    else:
+        base = databases.base_of_url(address) or places.normalise(address)
+    return f"{base}#{table}" if table else base
+
+
+def _database_file(project: Project, path: str) -> str:
+    """A path as SQLAlchemy means it: relative with three slashes, absolute with four; people write three for both."""
+    here, there = project.path(path), Path("/", path)
+    return os.path.abspath(there if not here.parent.exists() and there.parent.exists() else here)  # noqa: PTH100
 
 
 def _crowds(accesses: list[Access]) -> dict[str, str]:

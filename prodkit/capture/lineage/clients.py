@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture.lineage import databases, http, sight
-from prodkit.capture.lineage.sql import literals
+from prodkit.capture.lineage.sql import places_in
 from prodkit.capture.lineage.wrappers import wrap
 
 if TYPE_CHECKING:
@@ -26,29 +28,31 @@ def _patch_fsspec(module: Any) -> None:
 
 
 def _patch_duckdb(module: Any) -> None:
-    def note(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
-        statement = next(
-            (arg for arg in (*args[:2], kwargs.get("query"), kwargs.get("sql")) if isinstance(arg, str)), ""
-        )
-        for text in literals(statement):
-            if "." in text and not any(letter.isspace() for letter in text):
-                context = "output" if _is_target(statement, text) else "input"
-                sight.see_place(text, context, "duckdb")
+    def note_statement(connection: Any, statement: Any) -> None:
+        if not isinstance(statement, str):
+            return
+        for text, target in places_in(statement):
+            place = text.partition("?")[0]
+            if "." in place and not any(letter.isspace() for letter in place):
+                sight.see_place(place, "output" if target else "input", "duckdb")
+        databases.see_duckdb(connection, statement)
 
-    def note_connect(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
-        database = str(args[0] if args else kwargs.get("database", ":memory:"))
-        if not database.startswith(":"):
-            sight.see_place(database, "input", "duckdb")
+    def note(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
+        note_statement(args[0], args[1] if len(args) > 1 else kwargs.get("query"))
+
+    def note_default(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
+        connection = kwargs.get("connection") or module.default_connection()
+        note_statement(connection, args[0] if args else kwargs.get("query"))
+
+    def note_table(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
+        name = args[1] if len(args) > 1 else next(iter(kwargs.values()), "")
+        databases.see_duckdb(args[0], f'FROM "{name}"')
 
     for name in ("sql", "query", "execute", "from_query"):
-        wrap(module, name, note)
-        wrap(module.DuckDBPyConnection, name, note)
-    wrap(module, "connect", note_connect)
-
-
-def _is_target(statement: str, text: str) -> bool:
-    before = statement.partition(text)[0].rstrip("'\" ").lower()
-    return before.endswith(" to")
+        wrap(module, name, note_default, seen_through=True)
+        wrap(module.DuckDBPyConnection, name, note, seen_through=True)
+    for name in ("table", "view"):
+        wrap(module.DuckDBPyConnection, name, note_table, seen_through=True)
 
 
 def _patch_pandas_sql(module: Any) -> None:
@@ -68,10 +72,56 @@ def _patch_sqlite(module: Any) -> None:
     wrap(module, "connect", note)
 
 
+def _patch_polars_sql(module: Any) -> None:
+    def note(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
+        statement = args[0] if args else kwargs.get("query")
+        address = args[1] if len(args) > 1 else kwargs.get("uri")
+        if isinstance(address, str):
+            for one in statement if isinstance(statement, list) else [statement]:
+                databases.see_statement(databases.base_of_url(address), str(one), "polars.read_database_uri")
+
+    wrap(module, "read_database_uri", note)
+
+
+def _patch_psycopg2(module: Any) -> None:
+    """A cursor of psycopg2 is a type of C: its connections get a cursor that tells what it executes."""
+
+    class Telling:
+        def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            found = super().execute(query, *args, **kwargs)  # type: ignore[misc]
+            _see_psycopg2(self, query)
+            return found
+
+        def executemany(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+            found = super().executemany(query, *args, **kwargs)  # type: ignore[misc]
+            _see_psycopg2(self, query)
+            return found
+
+    telling = functools.cache(lambda kind: type(kind.__name__, (Telling, kind), {}))
+
+    def note(_args: tuple[Any, ...], _kwargs: dict[str, Any], connection: Any) -> None:
+        kind = connection.cursor_factory or module.extensions.cursor
+        if not issubclass(kind, Telling):
+            connection.cursor_factory = telling(kind)
+
+    wrap(module, "connect", note)
+
+
+def _see_psycopg2(cursor: Any, query: Any) -> None:
+    with contextlib.suppress(Exception):  # a missed read is less than a broken one
+        if sight.is_watched():
+            statement = query.decode() if isinstance(query, bytes) else query
+            databases.see_cursor(
+                cursor.connection, statement if isinstance(statement, str) else query.as_string(cursor)
+            )
+
+
 def _patch_psycopg(module: Any) -> None:
     def note(args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
         statement = args[1] if len(args) > 1 else kwargs.get("query", "")
-        databases.see_cursor(args[0].connection, statement.decode() if isinstance(statement, bytes) else statement)
+        statement = statement.decode() if isinstance(statement, bytes) else statement
+        composed = getattr(statement, "as_string", None)  # `psycopg.sql` composes statements of parts
+        databases.see_cursor(args[0].connection, composed(args[0]) if composed is not None else statement)
 
     for name in ("Cursor", "AsyncCursor"):
         for method in ("execute", "executemany", "stream"):
@@ -115,9 +165,11 @@ PATCHES: dict[str, Callable[[Any], None]] = {
     "fsspec.spec": _patch_fsspec,
     "duckdb": _patch_duckdb,
     "pandas": _patch_pandas_sql,
+    "polars": _patch_polars_sql,
     "sqlite3": _patch_sqlite,
     "sqlite3.dbapi2": _patch_sqlite,
     "psycopg": _patch_psycopg,
+    "psycopg2": _patch_psycopg2,
     "pymysql.cursors": _patch_pymysql,
     "sqlalchemy": databases.watch_sqlalchemy,
     "requests.sessions": _patch_requests,

@@ -100,8 +100,8 @@ def _names(source: str) -> tuple[str, str]:
         return f"{parts.scheme}://{parts.netloc}", parts.path.lstrip("/") or "/"
     database = parts.path.strip("/")
     scheme = "postgres" if parts.scheme == "postgresql" else parts.scheme
-    if scheme == "sqlite":
-        return f"sqlite://{parts.path}", parts.fragment or "main"
+    if scheme in {"sqlite", "duckdb"}:
+        return f"{scheme}://{parts.path}", parts.fragment or "main"
     return f"{scheme}://{parts.netloc}", ".".join(part for part in (database, parts.fragment) if part)
 
 

@@ -25,6 +25,7 @@ _STATE = (
     f"{os.sep}__pycache__{os.sep}",
 )
 _HOME = (".cache", ".config", ".ipython", ".jupyter", ".local/share/jupyter", ".local/lib", ".matplotlib", ".conda")
+_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 _WEB = ("http", "https")
 
 
@@ -80,6 +81,8 @@ def _plain_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme in {"file", "local"}:
         return os.path.abspath(parts.path)  # noqa: PTH100
-    host = parts.netloc.rsplit("@", 1)[-1]
     scheme = parts.scheme.lower()
+    user, _, host = parts.netloc.rpartition("@")
+    if scheme in _CONTAINERS and user and ":" not in user:
+        host = f"{user}@{host}"  # Azure's containers stand where others have a user
     return f"{scheme}://{host.lower() if scheme in _WEB else host}{parts.path}"

@@ -38,6 +38,12 @@ _NO_TABLE = frozenset(
     }
 )
 _LONGEST = 100_000
+# before a literal that names a file or a database; a literal anywhere else is a value, and perhaps a secret
+_PLACE = re.compile(
+    r"(?:\b(?:from|join|to|attach|database)|\bdatabase\s+if\s+not\s+exists|"
+    r"\b(?:read_\w+|\w+_scan|parquet_\w+|sniff_csv|glob|st_read)\s*\(\s*\[?)\s*$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,19 @@ def tables_of(statement: str) -> Tables:
     return Tables(_kept(read, made_here), _kept(written, made_here))
 
 
-def literals(statement: str) -> list[str]:
-    """The string literals: DuckDB reads files by them."""
-    return [text[1:-1].replace("''", "'") for text in _LITERAL.findall(_NOISE.sub(" ", statement[:_LONGEST]))]
+def places_in(statement: str) -> list[tuple[str, bool]]:
+    """The files and databases that a statement of DuckDB names by literals, and whether each is written."""
+    text = _NOISE.sub(" ", statement[:_LONGEST])
+    found: list[tuple[str, bool]] = []
+    end = -1
+    for literal in _LITERAL.finditer(text):
+        before = text[max(0, literal.start() - 100) : literal.start()]
+        goes_on = bool(found) and literal.start() > end >= 0 and not text[end : literal.start()].strip(" \t\n,")
+        if goes_on or _PLACE.search(before):
+            target = not goes_on and before.rstrip().lower().endswith(" to")
+            found.append((literal[0][1:-1].replace("''", "'"), target))
+            end = literal.end()
+    return found
 
 
 def _plain(name: str) -> str:
@@ -75,4 +91,4 @@ def _plain(name: str) -> str:
 
 def _kept(names: list[str], made_here: set[str]) -> tuple[str, ...]:
     kept = [name for name in dict.fromkeys(names) if name and name.lower() not in _NO_TABLE and name not in made_here]
-    return tuple(name for name in kept if not name.lower().startswith(("sqlite_", "pg_catalog", "information_schema")))
+    return tuple(name for name in kept if not name.lower().startswith(("sqlite_", "pg_", "information_schema")))

@@ -52,15 +52,19 @@ def _wrap_readers(module: Any) -> None:
             owner = getattr(module, readers.owner, None) if readers.owner else module
             for name in readers.names:
                 kind = f"{module.__name__.split('.')[0]}.{readers.owner or name}"
-                wrap(owner, name, functools.partial(_note_place, readers.context, readers.skip, kind))
+                note = functools.partial(_note_place, readers.context, readers.skip, kind)
+                wrap(owner, name, note, seen_through=readers.module == "duckdb")
 
 
-def wrap(owner: Any, name: str, note: Note) -> None:
-    """Put a wrapper in the place of `owner.name`, and of the same function in the module that defines it."""
+def wrap(owner: Any, name: str, note: Note, *, seen_through: bool = False) -> None:
+    """Put a wrapper in the place of `owner.name`, and of the same function in the module that defines it.
+
+    `seen_through` is for functions that look at their caller's variables: they find them as if there were no wrapper.
+    """
     original = getattr(owner, name, None)
     if original is None or hasattr(original, "__prodkit_lineage__"):
         return
-    wrapper = _wrapper(original, note)
+    wrapper = _wrapper(original, note, _call_for_caller if seen_through else _call)
     try:
         setattr(owner, name, wrapper)
     except (AttributeError, TypeError):
@@ -70,15 +74,15 @@ def wrap(owner: Any, name: str, note: Note) -> None:
         setattr(home, name, wrapper)
 
 
-def _wrapper(original: Callable[..., Any], note: Note) -> Callable[..., Any]:
+def _wrapper(original: Callable[..., Any], note: Note, call: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def observed(*args: Any, **kwargs: Any) -> Any:
         if not sight.is_watched():
-            return original(*args, **kwargs)
+            return call(original, args, kwargs)
         outer = _inside.depth
         _inside.depth = outer + 1
         try:
-            result = original(*args, **kwargs)
+            result = call(original, args, kwargs)
         finally:
             _inside.depth = outer
         with contextlib.suppress(Exception):  # a missed read is less than a broken one
@@ -87,6 +91,22 @@ def _wrapper(original: Callable[..., Any], note: Note) -> Callable[..., Any]:
 
     observed.__prodkit_lineage__ = True  # type: ignore[attr-defined]
     return observed
+
+
+def _call(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return original(*args, **kwargs)
+
+
+_CALL = compile("__prodkit_found__ = __prodkit_call__()", "<lineage>", "exec")
+
+
+def _call_for_caller(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call from a frame that has the variables of the wrapper's caller: DuckDB looks for frames among them."""
+    caller = sys._getframe(2)  # noqa: SLF001  there is no other way to them
+    own = {} if caller.f_locals is caller.f_globals else dict(caller.f_locals)
+    own["__prodkit_call__"] = functools.partial(original, *args, **kwargs)
+    exec(_CALL, caller.f_globals, own)  # noqa: S102  a constant
+    return own["__prodkit_found__"]
 
 
 def _note_place(context: str, skip: int, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
