@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from prodkit.errors import ConfigError
 from prodkit.jobs.directives import call_of
 from prodkit.jobs.shell import indent, read_shell_lines, to_python
-from prodkit.templates import render
 
 if TYPE_CHECKING:
     from prodkit.jobs.directives import Directive
@@ -33,18 +32,18 @@ def write_script(notebook: Notebook, *, name: str) -> str:
     Raises:
         ConfigError: `export.script`: a cell that runs in IPython can't stand in a script.
     """
-    parts = [_part(notebook, cell) for cell in notebook.production]
-    text = "\n\n".join(part for part in parts if part)
+    from prodkit.jobs.conversion import convert
+
     features = sorted({name for cell in notebook.code for name in _future_features(tree_of(cell))})
     names = {node.id for cell in notebook.code for node in ast.walk(tree_of(cell)) if isinstance(node, ast.Name)}
-    script = render(
-        "job/job.py.j2",
+    texts = [(cell.kind, _part(notebook, cell)) for cell in notebook.production]
+    script = convert(
+        texts,
         name=name,
         notebook=re.sub(r"[^\w. -]", "-", notebook.path.name),
         digest=notebook.digest,
         features=features,
-        body=text,
-        awaits="_loop.run(" in text,
+        awaits=any("_loop.run(" in text for _, text in texts),
         displays="display" in names,
     )
     try:
