@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.history import Entry
     from prodkit.jobs.runner import JobResult
+    from prodkit.manifest import Project
 
 
 @click.command()
@@ -107,19 +108,42 @@ def run(
 @click.argument("job", default="")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
-def runs(job: str, limit: int, *, as_json: bool) -> None:
-    """Show what has run, the latest first."""
+@click.option("--clean", is_flag=True, help="Remove what old runs left on the disk instead; the list of runs stays.")
+@click.option("--older-than", type=click.FloatRange(min=0.0), metavar="DAYS", help="With --clean: all that is older.")
+def runs(job: str, limit: int, *, as_json: bool, clean: bool, older_than: float | None) -> None:
+    """Show what has run, the latest first.
+
+    What runs leave on the disk goes by itself when the job runs again: kept outputs and answers of runs that nobody
+    resumed after 30 days, executed notebooks after `compliance.retention_days`. `--clean` does that now, for all jobs.
+    """
     from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.history import History
     from prodkit.manifest import find_project
 
     path = Path(job)
     project = find_project(JobFolder.load(path).project_root() if job and path.is_dir() else None)
+    if clean:
+        _clean(project, older_than, as_json=as_json)
+        return
     entries = History(project.state / "jobs" / "history.db").entries(path.name if job else "", limit=limit, parent="")
     if as_json:
         click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
         return
     _show_entries(screen.console(), entries)
+
+
+def _clean(project: Project, days: float | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from prodkit.jobs.retention import clean_project
+
+    done = clean_project(project, days=days)
+    if as_json:
+        click.echo(json.dumps(asdict(done), indent=2))
+        return
+    click.echo(f"removed {done.runs} runs and the kept outputs of {done.kept} more, {done.bytes / 1e6:.1f} MB")
+    for job in done.busy:
+        click.echo(f"left alone: {job} runs just now")
 
 
 def _require_approval(job: Path) -> None:

@@ -23,6 +23,7 @@ from prodkit.jobs.preflight import check_data
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.report import write_record
 from prodkit.jobs.resuming import find_replayable, find_resumable
+from prodkit.jobs.retention import clean_job
 from prodkit.jobs.secret_values import to_mask
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start
@@ -126,6 +127,7 @@ def run_job(
         publisher = Publisher.open(project, ledger)
         if options.parent is None:
             close_lost(history, folder.name, place, publisher)
+            clean_job(place, project)
         run = _Run(folder, project, values, options, history, place, notices)
         with nullcontext(stop) if stop else StopRequest() as stopping:
             return run.go(publisher, Watchers(on_event, on_attempt), stopping)
