@@ -129,7 +129,8 @@ def _scopes(call: Call) -> Scopes:
     holder = call.run.limited_by
     limit = holder.budget_limit
     cell = holder.key if limit is not None else ""
-    return Scopes(run=call.run.budget_key, user=call.stamp.user, cell=cell, cell_limit=limit)
+    user = call.run.ledger.keyring.pseudonym(call.stamp.user)  # the database is no place for somebody's address
+    return Scopes(run=call.run.budget_key, user=user, cell=cell, cell_limit=limit)
 
 
 def _places() -> tuple[object, ...]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from prodkit.resilience import Target
 
 _MAY_BE_BILLED = "a failed attempt may have been billed, and nobody knows how much"
+_LONG_OVER = 1.0  # seconds after which MLflow has surely ended a call's span, if it ever will
 _LEFT = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 _NOT_STARTED = ("capture.kill-switch", "capture.stopped")
 _calls: dict[str, Call] = {}  # by span id, from a call's beginning until its trace is given out
@@ -71,6 +72,7 @@ class Call:
         self._asked = self.model
         self._failed_cost: Decimal | None = Decimal(0)
         self._over = threading.Lock()
+        self._thread, self._ended = threading.current_thread(), 0.0
 
     @property
     def _first_attempted(self) -> str:
@@ -169,7 +171,8 @@ class Call:
         with self._over:
             if self.done:
                 return
-            self.seconds = time.perf_counter() - self._clock
+            self._ended = time.perf_counter()
+            self.seconds = self._ended - self._clock
             self.usage = usage = Usage(0, 0) if self.served_by in {REPLAY, STALE} else usage  # those that were used now
             self.cost = self._price(usage, status)
             self.status = status
@@ -238,6 +241,18 @@ class Call:
         answered = getattr(error, "status_code", None) is not None
         return Decimal(0) if self.status is Status.REFUSED or answered else None
 
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the call has ended and nobody will end its span: MLflow's autologging has failed over it."""
+        if not self.done or self.span is None or self.span.end_time_ns is not None:
+            return False
+        passed = self._thread is threading.current_thread() or not self._thread.is_alive()
+        return passed or time.perf_counter() - self._ended > _LONG_OVER
+
+    def end_span(self) -> None:
+        """End the span of an orphan, so that the call is recorded."""
+        autolog.end_span(self.span, payload.plain(self.response))
+
     def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
         """The record for the journal."""
         kept_for, expires = self.run.retention(self.started)
@@ -285,6 +300,11 @@ def pending(span_ids: Sequence[str]) -> bool:
 def take(span_id: str) -> Call | None:
     """The call of a span, which is then forgotten here."""
     return _calls.pop(span_id, None)
+
+
+def orphans(run: OpenRun) -> list[Call]:
+    """The calls of a run that have ended, and whose spans never will."""
+    return [call for call in list(_calls.values()) if call.run is run and call.is_orphan]
 
 
 def unfinished(run: OpenRun) -> list[Call]:

@@ -65,6 +65,8 @@ def close_run(run: OpenRun, error: BaseException | None = None) -> RunSummary:
         if run.closed:
             return run.summary()
         _end_streams(run)
+        for call in calls.orphans(run):
+            call.end_span()
         still = autolog.release_all(run)
         if still:
             run.note(f"{still} traces were still open when the run ended; they are logged when they end.")

@@ -233,6 +233,7 @@ def test_the_dearest_fallback_is_reserved_for(here, talkative):
     )
     with run("tell") as opened, request(user="u1"):
         stream = ask(talkative, 0, stream=True)
-        held = {one.scope: one.reserved for one in admission.budgets_of(opened).balances(Scopes(user="u1"))}
+        scopes = Scopes(user=opened.ledger.keyring.pseudonym("u1"))
+        held = {one.scope: one.reserved for one in admission.budgets_of(opened).balances(scopes)}
         list(stream)
     assert Decimal("0.1638") < held["user"] < Decimal("0.17")  # 16,384 tokens at gpt-4o's $10 a million

@@ -259,3 +259,16 @@ async def test_cancelled_calls_are_recorded(here, provider):
     [call] = opened.calls
     assert call.status is Status.ABORTED
     assert call.trace_id
+
+
+def test_a_call_over_which_autologging_stumbles_is_recorded(here, client):
+    """A tool that MLflow can't read leaves its span open for ever; the call is recorded when its run ends."""
+    here()
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+    with run("tools") as opened:
+        client.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "Look it up"}], tools=[tool]
+        )
+    assert [call.status.value for call in opened.calls] == ["ok"]
+    assert opened.calls[0].cost.usd
+    assert not opened.notices
