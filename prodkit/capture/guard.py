@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import cache, payload, replay, sdks
+from prodkit.capture import cache, layers, payload, replay, sdks
 from prodkit.capture.admission import aadmit, admit, check_kill_switch
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, within_call
@@ -53,6 +53,8 @@ def conduct(call: Call, make: type[Sender], *parts: Any) -> Any:
     """Let a call pass: admit it, send it under the policy, read its answer. Gives what the SDK's line expects."""
     try:
         sender, policy = make(call, *parts), policy_of(call.run.project)
+        if policy is not None:
+            layers.look_around(call)
         check_kill_switch(call.run)
         if (kept := replay.find(call)) is not None:
             return _receive(call, sender, sender.rebuild(kept.content))
@@ -65,6 +67,7 @@ def conduct(call: Call, make: type[Sender], *parts: Any) -> Any:
             return _read_along(call, sender, pieces)
         return _receive(call, sender, sender.settle(run_call(policy, sender.as_call(sender.attempt, stream=False))))
     except BaseException as error:
+        layers.remember(call)
         call.fail(error)
         raise
 
@@ -73,6 +76,8 @@ async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
     """`conduct` for an async client."""
     try:
         sender, policy = make(call, *parts), policy_of(call.run.project)
+        if policy is not None:
+            layers.look_around(call)
         check_kill_switch(call.run)
         if (kept := replay.find(call)) is not None:
             return _receive(call, sender, await sender.rebuild(kept.content))
@@ -86,6 +91,7 @@ async def aconduct(call: Call, make: type[Sender], *parts: Any) -> Any:
         served = await arun_call(policy, sender.as_call(sender.attempt, stream=False))
         return _receive(call, sender, sender.settle(served))
     except BaseException as error:
+        layers.remember(call)
         call.fail(error)
         raise
 
@@ -120,6 +126,8 @@ def _begin(client: Any, args: Any, kwargs: Any) -> Call | None:
     call.simulated = sdks.is_simulated(client)
     call.address = sdks.address_of(client, options)
     call.attach(kind)
+    if run.manifest.resilience.enabled:
+        layers.look_below(client, call)
     return call
 
 

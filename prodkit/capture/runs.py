@@ -58,6 +58,7 @@ class OpenRun:
         self.twins: set[str] = set()  # requests that a framework's span in another trace repeats
         self._own_stead = Stead(options.variant) if options.variant is not None else None
         self._notices: dict[str, None] = {}
+        self.failed_requests: set[int] = set()  # of calls that were given up; see `layers`
         self._lock = threading.Lock()
         above: Stamp = parent.stamp if parent is not None else Stamp()
         self.stamp: Stamp = Stamp(options.user, options.session, options.source, options.purpose).over(above)

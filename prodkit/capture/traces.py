@@ -46,6 +46,10 @@ def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
             continue
         elif _is_leaf_call(span, trace.spans) and not _is_told_elsewhere(span, run):
             record = _unguarded(span, span_id, trace, run)
+            run.note(
+                f"Calls of {record.provider or record.model or 'a model'} go past prodkit: they are recorded, but the "
+                "budget, deadline and fallbacks of prodkit.yaml don't hold for them, and their SDK retries as it likes."
+            )
         else:
             continue
         _annotate(span, record, run, STANDARD if call is None else call.terms)

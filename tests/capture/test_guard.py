@@ -10,6 +10,7 @@ import pytest
 from prodkit.capture import run
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.records import Status
+from prodkit.resilience import OpenError
 
 QUICK = "resilience: {retry: {attempts: 3, wait_initial: 10ms, wait_max: 20ms}, deadline: 5s%s}\n"
 
@@ -178,3 +179,53 @@ def test_resilience_can_be_switched_off(here, provider, client, ask):
     [call] = opened.calls
     assert call.status is Status.OK
     assert call.attempts == ()
+
+
+def test_a_second_retry_layer_above_is_told(here, provider, client, ask):
+    """When somebody asks again for what was given up, the card says so, once; a call that goes well says nothing."""
+    import openai
+    import tenacity
+
+    here(QUICK % "")
+    with run("layers") as opened:
+        ask(client)
+        assert not opened.notices
+        provider.outage(50, 503)
+        retrying = tenacity.Retrying(stop=tenacity.stop_after_attempt(3), reraise=True)
+        with pytest.raises((openai.InternalServerError, OpenError)):  # its attempts open the breaker
+            retrying(ask, client)
+        provider.outage(0)
+    assert sum("a retry layer above" in notice for notice in opened.notices) == 1
+
+
+def test_a_second_retry_layer_below_is_told(here, provider, ask):
+    """A client whose HTTP transport repeats requests by itself is named on the card."""
+    import openai
+
+    http = __import__(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+
+    class RetryTransport(http.HTTPTransport):
+        """As those that one finds on the package index."""
+
+    here(QUICK % "")
+    with run("layers") as opened:
+        for transport in (http.HTTPTransport(retries=2), RetryTransport(), http.HTTPTransport()):
+            with openai.OpenAI(**provider.openai_options(), http_client=http.Client(transport=transport)) as made:
+                ask(made)
+                ask(made)
+    told = [notice.partition(" repeats")[0] for notice in opened.notices]
+    assert told == ["The client's transport HTTPTransport(retries=2)", "The client's transport RetryTransport"]
+
+
+def test_calls_past_the_guard_are_told(here, provider):
+    """An SDK that isn't wrapped is recorded from its trace, and the card says that no policy holds for it."""
+    import mlflow
+
+    here(QUICK % "")
+    with run("past") as opened:
+        for _ in range(2):
+            with mlflow.start_span("Chat.complete", span_type="CHAT_MODEL") as span:
+                span.set_attribute("mlflow.llm.provider", "mistral")
+                span.set_attribute("mlflow.llm.model", "mistral-small-latest")
+    assert len(opened.calls) == 2
+    assert sum("Calls of mistral go past prodkit" in notice for notice in opened.notices) == 1
