@@ -68,6 +68,11 @@ def _outcomes(frame: Frame, contract: Contract, engine: str) -> list[Outcome]:
     custom = [rule for rule in contract.rules if rule.kind == "pandera"]
     if custom and engine != "pandera":
         outcomes += run_custom(frame, custom, where)
+    queries = [rule for rule in contract.rules if rule.kind == "sql"]
+    if queries:
+        from prodkit.contracts.queries import run_queries
+
+        outcomes += run_queries(frame, queries, where, contract.name)
     return outcomes + _columns_beside(frame, contract, where)
 
 

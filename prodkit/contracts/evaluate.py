@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prodkit.contracts.rules import Column, Rule
 
 _THREADS_FROM = 200_000  # rows; below, a thread costs more than it saves
+_ELSEWHERE = ("pandera", "sql")  # kinds that others evaluate
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def evaluate(frame: Frame, contract: Contract) -> list[Outcome]:
             outcomes = [outcome for part in pool.map(run, jobs) for outcome in part]
     else:
         outcomes = [outcome for job in jobs for outcome in run(job)]
-    return outcomes + [_table(frame, rule, where) for rule in contract.table_rules if rule.kind != "pandera"]
+    return outcomes + [_table(frame, rule, where) for rule in contract.table_rules if rule.kind not in _ELSEWHERE]
 
 
 def locate(frame: Frame, contract: Contract) -> dict[str, str]:
@@ -114,16 +115,20 @@ def _cells(cells: Cells, rules: Iterable[Rule], *, typed: bool) -> list[Outcome]
         if rule.kind == "type":
             outcome = _type(cells, rule, typed=typed)
             readable = not outcome.whole
-        elif rule.kind in ("pandera", "uniqueTogether"):
+        elif rule.kind in ("pandera", "sql", "uniqueTogether"):
             continue
         elif rule.kind == "unchecked":
-            outcome = Outcome(rule, note=f"needs the engine `{rule.argument}`")
+            outcome = Outcome(rule, note=_why_unchecked(rule))
         elif not readable and rule.kind != "required":
             outcome = Outcome(rule, note="the column is of another type")
         else:
             outcome = _check(cells, rule)
         outcomes.append(outcome)
     return outcomes
+
+
+def _why_unchecked(rule: Rule) -> str:
+    return "is written for people" if rule.argument == "text" else f"needs the engine `{rule.argument}`"
 
 
 def _type(cells: Cells, rule: Rule, *, typed: bool) -> Outcome:
@@ -169,7 +174,9 @@ def _nested(cells: Cells, path: str, rules: list[Rule]) -> list[Outcome]:
                 )
                 continue
             values, parents = entry
-            outcome = _cells(from_arrow(values), [rule], typed=True)[0] if rule.kind != "pandera" else Outcome(rule)
+            if rule.kind in _ELSEWHERE:
+                continue
+            outcome = _cells(from_arrow(values), [rule], typed=True)[0]
             if outcome.fails is not None:
                 rows = np.zeros(len(cells.array), dtype=bool)
                 rows[parents[outcome.fails]] = True
@@ -200,7 +207,7 @@ def _walk(array: Any, steps: str) -> tuple[Any, Any] | None:
 
 def _table(frame: Frame, rule: Rule, where: Mapping[str, str]) -> Outcome:
     if rule.kind == "unchecked":
-        return Outcome(rule, note=f"needs the engine `{rule.argument}`")
+        return Outcome(rule, note=_why_unchecked(rule))
     if rule.kind == "rowCount":
         if rule.argument.holds(frame.rows, frame.rows):
             return Outcome(rule)

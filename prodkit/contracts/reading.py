@@ -177,11 +177,13 @@ class Reader:
         severity: Severity = "warning" if (quality.severity or "error").lower() in ("warning", "info") else "error"
         common: dict[str, Any] = {"name": name, "severity": severity, "description": quality.description or ""}
         if sort == "text":
-            return []
+            return [Rule(path, "unchecked", "text", **common)]
         if sort == "custom":
             return [self._custom(quality, path, common, at)]
         if sort == "sql":
-            return [Rule(path, "unchecked", "sql", **common)]
+            if not quality.query:
+                raise self._error("contract.missing-key", "The rule has no query.", at, "add `query: SELECT ...`")
+            return [Rule(path, "sql", quality.query, tolerance=self._tolerance(quality, at), **common)]
         if sort != "library":
             kinds = ("library", "custom", "sql", "text")
             raise self._error(

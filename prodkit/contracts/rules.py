@@ -51,7 +51,7 @@ class Tolerance:
     value: Any
     percent: bool = False
 
-    def holds(self, failing: int, rows: int) -> bool:
+    def holds(self, failing: float, rows: int) -> bool:
         """Whether so many failing rows are within what the contract allows."""
         measured = 100.0 * failing / rows if self.percent and rows else float(failing)
         return _COMPARE[self.operator](measured, self.value)

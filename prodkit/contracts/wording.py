@@ -41,6 +41,8 @@ def say(rule: Rule) -> str:
         return rule.description
     if rule.kind == "uniqueTogether":
         return f"{', '.join(rule.columns)} together must not repeat an earlier row's"
+    if rule.kind == "sql" and rule.tolerance is not None:
+        return f"the query must give {rule.tolerance.text}"
     if rule.kind == "timezone":
         return "must have a time zone" if rule.argument else "must not have a time zone"
     return _WORDS.get(rule.kind, rule.kind).format(_argument(rule.kind, rule.argument))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -233,14 +234,54 @@ def test_warnings_dont_refuse() -> None:
 
 
 def test_rules_for_other_engines_are_said() -> None:
-    """Rules that need another engine are listed as not checked, never passed over."""
+    """Rules that need another engine, or a person, are listed as not checked, never passed over."""
     agreed = contract(
-        "name: a, quality: [{type: sql, query: 'SELECT 1', mustBe: 1, id: q}, {type: custom, engine: soda, implementation: x, id: s}]"
+        "name: a, quality: [{type: text, description: 'Reviewed by Ana', id: t}, {type: custom, engine: soda, implementation: x, id: s}]"
     )
-    assert validate(pd.DataFrame({"a": [1]}), agreed).unchecked == (
-        "a.q: needs the engine `sql`",
-        "a.s: needs the engine `soda`",
+    result = validate(pd.DataFrame({"a": [1]}), agreed)
+    assert result.unchecked == ("a.t: is written for people", "a.s: needs the engine `soda`")
+    assert "not checked: a.t: is written for people" in result.to_markdown()
+
+
+OUTSIDE = pd.DataFrame({"a": [1]})
+QUERIES = {
+    ("SELECT COUNT(*) FROM ${object} WHERE ${property} IS NULL", "mustBe: 1"): "",
+    ("SELECT AVG(${column}) FROM ${table}", "mustBeBetween: [1, 2]"): "",
+    ("SELECT COUNT(*) FROM {table} WHERE {column} > 1", "mustBeLessThan: 1"): "the query must give fewer than 1",
+    ("SELECT COUNT(*) FROM t", "mustBe: 3"): "",
+    ("SELECT MAX(a) FROM missing", "mustBe: 1"): "CatalogException",
+    ("SELECT MAX(b) FROM ${table}", "mustBe: 1"): "no number",
+    ("SELECT a FROM ${table}", "mustBe: 1"): "one figure",
+    ("DROP VIEW ${table}", "mustBe: 1"): "isn't one SELECT",
+    ("SELECT COUNT(*) FROM read_text('/etc/hosts')", "mustBeGreaterThan: 0"): "Exception",
+    ("SELECT COUNT(*) FROM OUTSIDE", "mustBeGreaterThan: 0"): "CatalogException",
+}
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=[text for text, _ in QUERIES])
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_queries_are_run(query: tuple[str, str], make: Any) -> None:
+    """A rule of the type sql is checked over the frame alone; one that can't be run is a finding, without values."""
+    text, comparison = query
+    quoted = text.replace("'", "''")
+    agreed = contract(
+        f"name: a, physicalName: A, quality: [{{type: sql, query: '{quoted}', {comparison}, id: q}}]", "name: b"
     )
+    result = validate(make({"A": [1, 2, None], "b": ["x", "y", None]}), agreed)
+    found = [finding.what for finding in result.findings if finding.rule == "a.q"]
+    if QUERIES[query]:
+        assert QUERIES[query] in found[0]
+        assert not result.ok
+    else:
+        assert found == []
+        assert result.ok
+
+
+def test_queries_without_duckdb_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where DuckDB isn't installed, rules of the type sql are listed as not checked, with the line that installs it."""
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    agreed = contract("name: a, quality: [{type: sql, query: 'SELECT 1', mustBe: 2, id: q}]")
+    assert validate(pd.DataFrame({"a": [1]}), agreed).unchecked == ("a.q: a query needs DuckDB: pip install duckdb",)
 
 
 def test_checks_that_fail_are_findings() -> None:
