@@ -45,11 +45,11 @@ def follow(run: OpenRun, one: CheckedInput) -> None:
 def _follow(run: OpenRun, one: CheckedInput) -> None:
     from prodkit.profile import History, as_arrow, drift, profile
 
-    cells, sampled = _size(one)
-    if cells > _MOST_CELLS or sampled > _MOST_SAMPLED:
-        run.note(f"`{one.name}` has {cells:,} cells: too many for a profile, so it isn't compared with earlier data.")
+    if _too_many(run, one, one.record.rows or 0):  # the rows of a lazy table aren't known before it is collected
         return
     table = as_arrow(one.frame)
+    if one.record.rows is None and _too_many(run, one, table.num_rows):
+        return
     personal, mask = _personal(run, one, table.column_names), _mask(run, one, table.column_names)
     history = History(run.project.state / "profiles")
     name, content = _dataset(run, one), one.record.fingerprint
@@ -66,10 +66,15 @@ def _follow(run: OpenRun, one: CheckedInput) -> None:
     history.keep(name, content, now)
 
 
-def _size(one: CheckedInput) -> tuple[int, int]:
-    """Cells of the table, and of what a distribution is taken from; the rows of a lazy table aren't known."""
-    rows, columns = one.record.rows or 0, len(one.record.columns)
-    return rows * columns, min(rows, _SAMPLED) * columns
+def _too_many(run: OpenRun, one: CheckedInput, rows: int) -> bool:
+    """Whether all cells, or those that a distribution is taken from, would take longer than about a second."""
+    columns = len(one.record.columns)
+    if rows * columns <= _MOST_CELLS and min(rows, _SAMPLED) * columns <= _MOST_SAMPLED:
+        return False
+    run.note(
+        f"`{one.name}` has {rows * columns:,} cells: too many for a profile, so it isn't compared with earlier data."
+    )
+    return True
 
 
 def _dataset(run: OpenRun, one: CheckedInput) -> str:

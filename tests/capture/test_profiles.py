@@ -193,9 +193,12 @@ def test_a_broken_history_is_told(project):
     assert [notice for notice in opened.notices if "broken" in notice and "remove the file" in notice]
 
 
-def test_too_large_tables_are_told(project, monkeypatch):
-    """Above the limit there is no profile, and a notice says so."""
+@pytest.mark.parametrize(
+    "kind", [lambda frame: frame, lambda frame: pl.from_pandas(frame).lazy()], ids=["pandas", "lazy"]
+)
+def test_too_large_tables_are_told(project, monkeypatch, kind):
+    """Above the limit there is no profile, and a notice says so, for a lazy table too."""
     monkeypatch.setattr(profiles, "_MOST_CELLS", 6999)
-    opened = once(orders())
+    opened = once(kind(orders()))
     assert [notice for notice in opened.notices if "7,000 cells" in notice]
     assert not (project.state / "profiles").exists()
