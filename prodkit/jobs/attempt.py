@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.events import OnEvent
     from prodkit.jobs.folder import JobFolder
+    from prodkit.jobs.forks import Template
     from prodkit.jobs.kept import Kept
     from prodkit.jobs.publishing import Publisher
     from prodkit.jobs.record import End
@@ -48,6 +49,7 @@ class Attempter:
         stop: asks the attempt to end.
         on_event: told of each cell.
         replay: the run whose kept answers are the only ones that its calls get; empty: calls are sent.
+        forked: take kernels from a template that has the notebook's imports behind it.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class Attempter:
         stop: StopRequest,
         on_event: OnEvent,
         replay: str = "",
+        forked: bool = False,
     ) -> None:
+        self._forked = forked
         self._folder, self._project, self._values = folder, project, values
         self._run, self._place, self._publisher = run, place, publisher
         self._deadline, self._cell_timeout = deadline, cell_timeout
@@ -112,20 +116,23 @@ class Attempter:
         from papermill import execute_notebook
         from papermill.exceptions import PapermillExecutionError
 
+        nb = with_parameters(self._folder, self._values)
+        cwd = self._folder.working_directory(self._project.root)
         try:
             execute_notebook(
-                with_parameters(self._folder, self._values),
+                nb,
                 str(output),
                 engine_name="prodkit",
                 kernel_name=self._folder.index.execution.kernel,
                 progress_bar=False,
                 cwd=None,  # papermill's own would change the whole process's
-                kernel_cwd=self._folder.working_directory(self._project.root),
+                kernel_cwd=cwd,
                 env=environment,
                 cell_timeout=self._cell_timeout,
                 deadline=None if self._deadline == inf else self._deadline,
                 mask=self._mask,
                 checkpoints=self._kept,
+                template=warm_up(self._folder, self._project) if self._forked else None,
                 stop=self._stop,
                 on_event=self._on_event,
                 on_end=ends.append,
@@ -138,16 +145,35 @@ class Attempter:
     def _environment(self, handle: RunHandle, number: int) -> dict[str, str]:
         """What the kernel must know, so that the runs that it captures lie under this attempt."""
         known = {
-            "PRODKIT_PROJECT": str(self._project.root),
             "PRODKIT_JOB_RUN": self._run,
             "PRODKIT_ATTEMPT": str(number),
             "PRODKIT_REPLAY": self._replay,
             "PRODKIT_PARENT_KEY": handle.key,
             "PRODKIT_PARENT_RUN": handle.run_id,
-            "MLFLOW_TRACKING_URI": self._project.tracking_uri,
             "MLFLOW_EXPERIMENT_ID": handle.experiment_id,
         }
-        return {**{key: value for key, value in _NO_STALLS.items() if key not in os.environ}, **_without_empty(known)}
+        return _shared_environment(self._project) | _without_empty(known)
+
+
+def warm_up(folder: JobFolder, project: Project) -> Template | None:
+    """The process that kernels of this job are forked from; made at the first call, which takes as long as its imports.
+
+    Returns:
+        None where kernels must be started from nothing.
+    """
+    import nbformat
+
+    from prodkit.jobs.forks import template_for
+
+    nb = nbformat.read(folder.notebook, as_version=4)
+    cwd = folder.working_directory(project.root)
+    return template_for(folder.index.execution.kernel, nb, _shared_environment(project), cwd)
+
+
+def _shared_environment(project: Project) -> dict[str, str]:
+    """What the kernels of all attempts must know."""
+    quiet = {key: value for key, value in _NO_STALLS.items() if key not in os.environ}
+    return {**quiet, "PRODKIT_PROJECT": str(project.root), "MLFLOW_TRACKING_URI": project.tracking_uri}
 
 
 def with_parameters(folder: JobFolder, values: dict[str, Any]) -> NotebookNode:

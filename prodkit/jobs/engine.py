@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from prodkit.jobs.execution import Options
     from prodkit.jobs.record import End, Record
 
-_PASSED_ON = frozenset({"env", "cell_timeout", "deadline", "grace", "exit_grace", "output_cap", "mask", "checkpoints"})
+_PASSED_ON = frozenset(
+    {"env", "cell_timeout", "deadline", "grace", "exit_grace", "output_cap", "mask", "checkpoints", "template"}
+)
 
 
 class ProdkitEngine:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from nbformat import NotebookNode
 
+    from prodkit.jobs.forks import Template
     from prodkit.jobs.signals import StopRequest
 
 _WAIT_FIRST, _WAIT_MAX = 1.0, 30.0
@@ -62,6 +63,7 @@ class Options:
     output_cap: int = 20_000_000
     mask: tuple[str, ...] = ()
     checkpoints: Checkpoints | None = None
+    template: Template | None = None
     on_output: Callable[[NotebookNode | None], None] | None = None
 
 
@@ -103,7 +105,13 @@ def _in_a_thread(execution: _Execution) -> End:
 class _Execution:
     def __init__(self, record: Record, kernel_name: str, options: Options, stop: StopRequest) -> None:
         self.record, self.options, self.stop = record, options, stop
-        self.kernel = Kernel(kernel_name, cwd=options.cwd, env=options.env, start_timeout=options.start_timeout)
+        self.kernel = Kernel(
+            kernel_name,
+            cwd=options.cwd,
+            env=options.env,
+            start_timeout=options.start_timeout,
+            template=options.template,
+        )
         self.client: CellClient
         self.stopped, self.hurry = asyncio.Event(), asyncio.Event()
         self.saving: asyncio.Future[Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ProdkitError
+from prodkit.jobs.attempt import warm_up
 from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked
 from prodkit.jobs.folder import JobFolder, digest
+from prodkit.jobs.forks import close_templates
 from prodkit.jobs.history import History
 from prodkit.jobs.items import Item, read_items
 from prodkit.jobs.publishing import Publisher
@@ -132,6 +135,8 @@ def run_over(
     with locked(place / "lock", f"The job `{folder.name}`"), stop or StopRequest() as stopping:
         fan = _Fanout(folder, project, Path(over), items, options or RunOptions(), again=again)
         publisher = Publisher.open(project, ledger)
+        if run_items is None and not fan.options.fresh_kernels:  # its imports take seconds, as MLflow's here do
+            threading.Thread(target=warm_up, args=(folder, project), daemon=True).start()
         return fan.go(publisher, run_items or _Local(workers, ledger), on_item, stopping)
 
 
@@ -239,6 +244,12 @@ class _Local:
 
     def __call__(self, works: list[Work], stop: StopRequest) -> Iterator[ItemResult]:
         """Results as items end. No item begins after a stop, or after one for which nothing here is set up."""
+        try:
+            yield from self._run(works, stop)
+        finally:
+            close_templates()
+
+    def _run(self, works: list[Work], stop: StopRequest) -> Iterator[ItemResult]:
         coming = iter(works)
         running: set[Future[ItemResult]] = set()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="prodkit-item") as pool:

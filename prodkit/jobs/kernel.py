@@ -19,12 +19,15 @@ from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
 from prodkit.errors import ConfigError, nearest
+from prodkit.jobs.forks import ForkFailedError, ForkingProvisioner
 from prodkit.jobs.probe import EXPRESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
+
+    from prodkit.jobs.forks import Template
 
 _POLL = 0.01
 _ALIVE_EVERY = 0.25
@@ -40,12 +43,20 @@ class Kernel:
         cwd: the kernel's current directory; the calling process keeps its own.
         env: added to the environment that the kernel inherits.
         start_timeout: seconds until it must have answered.
+        template: a process to fork it from; None starts it from nothing.
     """
 
     def __init__(
-        self, name: str, *, cwd: Path | None = None, env: Mapping[str, str] | None = None, start_timeout: float = 60.0
+        self,
+        name: str,
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        start_timeout: float = 60.0,
+        template: Template | None = None,
     ) -> None:
         self.name, self._cwd, self._env, self._start_timeout = name, cwd, dict(env or {}), start_timeout
+        self._template = template
         self._folder = Path(tempfile.mkdtemp(prefix="prodkit-"))  # 0700, so that no other user reaches the sockets
         self.manager = self._new_manager()
         self.client: Any = None
@@ -64,7 +75,7 @@ class Kernel:
         if self.manager.ipykernel:
             options["extra_arguments"] = ["--HistoryManager.hist_file=:memory:"]
         try:
-            await self.manager.start_kernel(**options)
+            await self._launch(options)
             self.client = self.manager.client()
             self.client.start_channels()
             self.client.allow_stdin = False
@@ -77,6 +88,19 @@ class Kernel:
                 f"The kernel `{self.name}` didn't start within {self._start_timeout:g} s ({type(error).__name__}).",
                 fix="try `jupyter console --kernel " + self.name + "` to see why",
             ) from error
+
+    async def _launch(self, options: dict[str, Any]) -> None:
+        if self._template is not None:
+            forked = ForkingProvisioner(kernel_id=self._folder.name, parent=self.manager)
+            forked.kernel_spec, forked.template = self.manager.kernel_spec, self._template
+            self.manager.provisioner = forked
+            try:
+                await self.manager.start_kernel(**options)
+            except ForkFailedError:
+                self.manager = self._new_manager()
+            else:
+                return
+        await self.manager.start_kernel(**options)
 
     async def alive(self) -> bool:
         """Whether the process runs."""

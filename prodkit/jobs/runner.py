@@ -53,6 +53,7 @@ class RunOptions:
     replay: str = ""  # a run's id, or "last": send nothing, and answer calls by what that run kept
     keep_answers: bool = False  # also after the run has succeeded, so that it can be replayed
     key: str = ""  # a run that succeeded under the same key isn't run again
+    fresh_kernels: bool = False  # also for the items of a fan-out, whose kernels are else forked, imports behind them
     parent: RunHandle | None = None  # the fan-out that this run is an item of, which then holds the lock and publishes
 
 
@@ -238,6 +239,7 @@ class _Run:
             stop=stop,
             on_event=on_event,
             replay=self.replayed,
+            forked=self.options.parent is not None and not self.options.fresh_kernels,
         )
 
     def _publish(
