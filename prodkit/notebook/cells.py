@@ -47,6 +47,7 @@ class CellRuns:
         self._shell, self._defaults = shell, defaults
         self._cells: list[_Cell] = []
         self._blocks: list[OpenRun] = []  # of `with prodkit.run(...)`
+        self._closing: list[OpenRun] = []  # no longer open, not yet in the history
         self.history: list[RunSummary] = []  # of the runs that are over
         self.calls: deque[CallRecord] = deque(maxlen=MOST_CALLS)  # of the runs that are over, the newest last
         self._seen: tuple[float, tuple[RunSummary, ...]] = (0.0, ())
@@ -90,6 +91,7 @@ class CellRuns:
     def closed(self, run: OpenRun, summary: RunSummary) -> None:
         """A `with prodkit.run(...)` block is over: it has a card as a cell has."""
         if run in self._blocks:
+            self._closing.append(run)
             self._blocks.remove(run)
         self._show(run, summary)
 
@@ -112,7 +114,8 @@ class CellRuns:
         with self._looking:
             at, seen = self._seen
             if not seen or time.monotonic() - at > _FRESH:
-                open_now = [run.summary() for run in reversed(self.open_runs)]
+                working = dict.fromkeys((*self._closing, *self.open_runs))
+                open_now = [run.summary() for run in reversed(working)]
                 seen = (*open_now, *reversed(self.history))
                 self._seen = (time.monotonic(), seen)
             return seen
@@ -145,7 +148,10 @@ class CellRuns:
             return
         error = result.error_before_exec or result.error_in_exec
         self.last_error = error or self.last_error
-        for run in reversed(self._cells.pop().runs):
+        runs = list(reversed(self._cells[-1].runs))
+        self._closing += runs
+        self._cells.pop()
+        for run in runs:
             self._close(run, error)
 
     def _slim(self) -> None:
@@ -162,10 +168,14 @@ class CellRuns:
         try:
             self._show(run, close_run(run, error))
         except Exception as problem:  # a card must not take the cell's own outputs away
+            self._closing = [one for one in self._closing if one is not run]
             display(Trouble("The run could not be closed properly.", problem))
 
     def _show(self, run: OpenRun, summary: RunSummary) -> None:
-        self.history.append(summary)
+        with self._looking:  # a panel that looks now sees the run once
+            self.history.append(summary)
+            self._closing = [one for one in self._closing if one is not run]
+            self._seen = (0.0, ())
         self.calls.extend(run.calls)
         self._slim()
         self._tell()

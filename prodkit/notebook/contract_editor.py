@@ -173,7 +173,8 @@ class ContractEditor(Face):
         known = {rule.id for rule in self.draft.rules}
         rows = {one.rule: f"{one.count:,} of {one.checked:,}" for one in self._tested.findings if one.rule in known}
         others = [f"{one.rule}: {one.what}" for one in self._tested.findings if one.rule not in known]
-        return rows, verdict(self._tested), [*others, *(f"not checked: {one}" for one in self._tested.unchecked)]
+        told = verdict(self._tested).removesuffix(" All go on, as the mode is warn.")
+        return rows, told, [*others, *(f"not checked: {one}" for one in self._tested.unchecked)]
 
     def _find(self, name: str, to: str) -> Path:
         project = find_project()

@@ -113,7 +113,7 @@ class RaciEditor(Face):
         people = [{"id": key, "name": name} for key, name in named]
         rows = [self._row(activity, [one["id"] for one in people], findings) for activity in self.draft.rows]
         wrong = sum(row["wrong"] for row in rows)
-        said = f"{wrong} of {len(rows)} rows need attention" if wrong else "each row has exactly one A"
+        said = f"{wrong} of {len(rows)} rows to look at" if wrong else "each row has exactly one A"
         return {
             "people": people,
             "rows": rows,
@@ -144,7 +144,6 @@ class RaciEditor(Face):
             "cells": [self.draft.letters(activity, who) for who in people],
             "check": " ".join(said) if said else "ok",
             "wrong": bool(said),
-            "answered": len(roles["A"]) == 1,
         }
 
     def _load(self) -> RaciDraft:

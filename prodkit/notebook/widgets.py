@@ -131,14 +131,17 @@ class Shown:
 
     def __init__(self, widget: Any, twin: Callable[[], Table]) -> None:
         self._widget, self._twin = widget, twin
-        self._handle: Any = display(self._static(), display_id=True)
+        self._stored = self._static()
+        self._handle: Any = display(self._stored, display_id=True)
         if widget is not None:
             display(_Live(widget))
 
     def refresh(self) -> None:
         """Bring the twin up to date; do it seldom, each time is written into the notebook's file."""
-        if self._handle is not None:
-            self._handle.update(self._static())
+        twin = self._static()
+        if self._handle is not None and twin != self._stored:
+            self._stored = twin
+            self._handle.update(twin)
 
     def _static(self) -> Table:
         return replace(self._twin(), anchor=_twin_of(self._widget) if self._widget is not None else "")

@@ -90,7 +90,7 @@ def test_panel_and_request_browser(
     twins = page.locator("section[class*=prodkit-twin]")
     assert twins.count() == 2
     assert not any(twin.is_visible() for twin in twins.all())
-    browser.get_by_label("Filter").fill("charged")
+    browser.get_by_role("searchbox", name="Filter").fill("charged")
     browser.get_by_text("2 of ").wait_for(timeout=10_000)
     for box in browser.get_by_role("checkbox").all():
         box.check()

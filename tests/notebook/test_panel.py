@@ -102,3 +102,30 @@ def test_without_anywidget_the_static_twin_remains(notebook: Any, monkeypatch: p
     monkeypatch.setattr("prodkit.notebook.widgets.importlib.util.find_spec", lambda _name: None)
     (twin,) = notebook.run("%prodkit panel").outputs
     assert set(twin.data) == {"text/html", "text/plain"}
+
+
+def test_stop_while_a_stream_is_silent(notebook: Any, panel: RunPanel) -> None:
+    """A stream that has stalled in the middle is left at once; the call is recorded as stopped, never as answered."""
+    from openai import OpenAI
+
+    from prodkit.testing import FaultServer
+
+    with FaultServer() as faults:
+        faults.inject("stream-stall")
+        with OpenAI(**faults.openai_options(), max_retries=0) as client:
+            notebook.shell.user_ns["client"] = client
+            presser = threading.Thread(target=lambda: (time.sleep(1.5), panel.receive({"do": "stop"})))
+            presser.start()
+            began = time.monotonic()
+            ran = notebook.run(
+                "%%prodkit --name streamed\nfor part in client.chat.completions.create(model='gpt-4o-mini', stream=True, "
+                "messages=[{'role': 'user', 'content': 'hello'}]):\n    pass"
+            )
+            presser.join()
+    assert isinstance(ran.error, KeyboardInterrupt)
+    assert time.monotonic() - began < 15
+    summary = panel.snapshot()[0]
+    assert summary.status is Status.ABORTED
+    (call,) = notebook.shell._prodkit_magics.runs.calls
+    assert call.status is Status.ABORTED
+    assert call.streamed

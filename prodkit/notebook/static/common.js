@@ -15,10 +15,9 @@ function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-let serial = 0;
-function labelled(text, field, attributes = {}) {
-  field.id = `prodkit-field-${++serial}`;
-  return make("span", { class: "prodkit-field", ...attributes }, make("label", { for: field.id }, text), field);
+// The label holds its field, because ids would have to be unique over all widgets of a page.
+function labelled(text, field) {
+  return make("label", { class: "prodkit-field" }, make("span", {}, text), field);
 }
 
 function options(select, values, chosen) {

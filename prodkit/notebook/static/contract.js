@@ -1,9 +1,10 @@
 // Draws the contract editor: each rule with what it rests on and how many rows at hand break it.
-const HEADS = ["column", "rule", "value", "severity", "rests on", "rows that break it", ""];
+const HEADS = ["column", "rule", "value", "severity", "rests on", "breaking rows", ""];
 
 function render({ model, el }) {
   const face = card({ model, el }, "contract editor", "Data contract");
   const title = face.header.firstChild;
+  el.classList.add("prodkit-wide");
   const test = button("Test", () => model.send({ do: "test" }));
   const save = button("Save", () => model.send({ do: "save" }));
   const load = button("Load again", () => model.send({ do: "load" }));
@@ -47,10 +48,12 @@ function render({ model, el }) {
   face.each((state) => {
     set(title, state.title);
     set(face.said, state.said);
-    redraw(body, ...state.rules.map((rule) => make("tr", { class: rule.broken ? "prodkit-broken" : "" },
-      make("td", {}, rule.column || "whole table"), make("td", {}, rule.kind), make("td", {}, field(rule)),
+    table.classList.toggle("prodkit-no-evidence", !state.rules.some((rule) => rule.evidence));
+    redraw(body, ...state.rules.map((rule, at) => make("tr", { class: rule.broken ? "prodkit-broken" : "" },
+      make("th", { scope: "row", class: at && state.rules[at - 1].column === rule.column ? "prodkit-again" : "" },
+        rule.column || "whole table"), make("td", {}, rule.kind), make("td", {}, field(rule)),
       make("td", {}, weight(rule)), make("td", { class: "prodkit-quiet" }, rule.evidence),
-      make("td", {}, rule.broken ? make("strong", {}, rule.rows) : rule.rows),
+      make("td", { class: "prodkit-rows" }, rule.broken ? make("strong", {}, rule.rows) : rule.rows),
       make("td", {}, rule.place ? button("Remove", () => model.send({ do: "remove", id: rule.id }),
         { "data-key": `${rule.id}/remove`, "aria-label": `Remove ${rule.id}` }) : null))));
     options(column, Object.keys(state.columns).map((one) => [one, one]));

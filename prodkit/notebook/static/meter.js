@@ -25,8 +25,9 @@ function render({ model, el }) {
       COLUMNS.forEach(([key], column) => set(body.rows[index].cells[column].firstChild, one[key]));
       const cell = body.rows[index].cells[3];
       let share = cell.querySelector("meter");
-      if (!share) { share = make("meter", { min: "0", max: "1" }); cell.append(make("br"), share); }
+      if (!share) { share = make("meter", { min: "0", max: "1" }); cell.append(share); }
       share.value = one.share;
+      share.hidden = !one.share;
       share.setAttribute("aria-label", `${Math.round(one.share * 100)} % of the cost is ${one.model}`);
       share.title = share.getAttribute("aria-label");
     });

@@ -3,6 +3,7 @@ function render({ model, el }) {
   const face = card({ model, el }, "RACI editor", "Who answers for what");
   const save = button("Save prodkit.yaml", () => model.send({ do: "save" }));
   const load = button("Load again", () => { shape = ""; model.send({ do: "load" }); });
+  el.classList.add("prodkit-wide");
   const help = make("p", { class: "prodkit-quiet" },
     "R does it, A answers for it (exactly one in a row), C is asked, I is told. Arrow keys move between fields.");
   const table = make("table", { class: "prodkit-grid", "aria-label": "RACI by activity" });
@@ -21,6 +22,7 @@ function render({ model, el }) {
     }));
   face.header.append(make("span", { class: "prodkit-end" }, load, save));
   el.append(help, scroll, others, adding, joining);
+  const own = Math.random().toString(36).slice(2);
   let shape = "", waiting = new Map();
 
   function move(event, row, column) {
@@ -49,7 +51,7 @@ function render({ model, el }) {
         });
         return make("td", {}, field);
       }),
-      make("td", { class: "prodkit-check", id: `prodkit-check-${++serial}` })));
+      make("td", { class: "prodkit-check", id: `prodkit-check-${own}-${r}` })));
     redraw(table, make("thead", {}, head), make("tbody", {}, ...rows));
   }
 
@@ -57,13 +59,14 @@ function render({ model, el }) {
     const now = JSON.stringify([state.people, state.rows.map((row) => row.activity)]);
     if (now !== shape) { shape = now; build(state); }
     state.rows.forEach((row, r) => {
+      const nobody = !row.cells.some((letters) => letters.includes("A"));
       const line = table.tBodies[0].rows[r], check = line.lastChild;
       set(check, row.check);
       check.classList.toggle("prodkit-wrong", row.wrong);
       state.people.forEach((one, c) => {
         const field = line.cells[c + 1].firstChild;
         if (active(field) !== field) field.value = row.cells[c];
-        field.setAttribute("aria-invalid", String(row.wrong && (row.cells[c].includes("A") || !row.answered)));
+        field.setAttribute("aria-invalid", String(row.wrong && (nobody || row.cells[c].includes("A"))));
         field.setAttribute("aria-describedby", check.id);
       });
     });

@@ -55,8 +55,8 @@ function render({ model, el }) {
   function judgement(call) {
     let good = null;
     const pressed = (node, on) => node.setAttribute("aria-pressed", String(on));
-    const up = button("👍 good", () => press(true), { "aria-pressed": "false", "aria-label": "good answer" });
-    const down = button("👎 bad", () => press(false), { "aria-pressed": "false", "aria-label": "bad answer" });
+    const up = button("Good", () => press(true), { "aria-pressed": "false", "aria-label": "good answer" });
+    const down = button("Bad", () => press(false), { "aria-pressed": "false", "aria-label": "bad answer" });
     const score = make("select"), comment = make("input", { type: "text", placeholder: "why" });
     const by = make("input", { type: "text", value: model.get("state").by, size: "16" });
     options(score, [["", "no score"], ...[1, 2, 3, 4, 5].map((n) => [String(n), `${n} of 5`])]);
@@ -67,19 +67,35 @@ function render({ model, el }) {
     }
     const send = button("Send feedback", () => model.send({ do: "judge", id: call.id, good,
       score: score.value ? Number(score.value) : null, comment: comment.value, by: by.value }));
-    return make("fieldset", {}, make("legend", {}, "Your feedback, for the trace in MLflow"),
+    const form = make("fieldset", {}, make("legend", {}, "Your feedback, for the trace in MLflow"),
       make("div", { class: "prodkit-row" }, up, down, labelled("Score", score)),
       make("div", { class: "prodkit-row" }, labelled("Comment", comment), labelled("By", by), send));
+    form.clear = () => { press(null); score.value = comment.value = ""; };
+    return form;
   }
 
-  function drawSide() {
-    side.replaceChildren(...entries.map((call) => make("section", { "aria-label": `request of ${call.run} at ${call.time}` },
-      make("strong", {}, call.model),
+  const parts = new Map(); // a form that somebody is filling in stays when another one is sent
+  function part(call) {
+    const made = parts.get(call.id) || build(call);
+    parts.set(call.id, made);
+    if (call.said.length > (made.taken || 0)) made.querySelector("fieldset").clear(); // until then what is typed stays
+    made.taken = call.said.length;
+    made.querySelector("ul").replaceChildren(...call.said.map((one) => make("li", {}, one)));
+    return made;
+  }
+
+  function build(call) {
+    return make("section", { "aria-label": `request of ${call.run} at ${call.time}` }, make("strong", {}, call.model),
       make("div", { class: "prodkit-quiet" }, `${call.run}, ${call.time}: ${call.cost}, ${call.latency}, ${call.tokens}`),
       ...[["prompt", "Prompt"], ["answer", "Answer"]].flatMap(([key, title]) =>
         [make("h4", {}, title), make("pre", { tabindex: "0", "aria-label": title.toLowerCase() }, call[key])]),
-      make("ul", { "aria-label": "feedback so far" }, ...call.said.map((one) => make("li", {}, one))),
-      judgement(call))));
+      make("ul", { "aria-label": "feedback so far" }), judgement(call));
+  }
+
+  function drawSide() {
+    for (const id of parts.keys()) if (!entries.some((call) => call.id === id)) parts.delete(id);
+    const wanted = entries.map(part);
+    if (wanted.length !== side.children.length || wanted.some((one, at) => one !== side.children[at])) side.replaceChildren(...wanted);
   }
 
   const hear = (message) => {

@@ -6,6 +6,7 @@ const PARAMETERS = [["name", "name"], ["type", "type"], ["default", "default"], 
 function render({ model, el }) {
   const face = card({ model, el }, "export wizard", "Export as a job");
   const title = face.header.firstChild;
+  el.classList.add("prodkit-wide");
   const again = button("Check again", () => model.send({ do: "check" }));
   const act = button("Export", () => { set(face.said, "exporting …"); act.disabled = true; model.send({ do: "export" }); });
   face.header.append(make("span", { class: "prodkit-end" }, again, act));
