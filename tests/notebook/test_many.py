@@ -130,7 +130,7 @@ def test_the_notebook_does_not_grow_with_the_calls(notebook: Any, client: Any) -
         while not updates and time.monotonic() < end:
             time.sleep(0.02)
         time.sleep(0.3)
-        written.append(updates)
+        written.append(list(updates))
     assert all(1 <= len(updates) <= 2 for updates in written)
     assert abs(written[1][-1] - written[0][-1]) < 600  # one row more for the second run
 
