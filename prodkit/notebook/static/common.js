@@ -92,8 +92,7 @@ function card({ model, el }, label, title) {
     problem.hidden = !state.problem;
     for (const one of drawers) one(state);
   };
-  const lost = () => {
-    style.remove();
+  const lost = () => { // what is drawn here is newer than the static twin, so it stays, and says what it is
     el.classList.add("prodkit-lost");
     for (const field of el.querySelectorAll("button, input, select, textarea")) field.disabled = true;
     set(problem, "The kernel that this belonged to is gone. Run the cell again.");
