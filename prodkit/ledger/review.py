@@ -69,6 +69,17 @@ class RunView:
         return self.tags.get("prodkit.kind", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a person has said at a trace in MLflow's UI. `runs` are the trace's run and those above it."""
+
+    person: str
+    value: str
+    note: str
+    given: datetime
+    runs: tuple[str, ...]
+
+
 def roll_up(cells: Iterable[RunView]) -> dict[str, float]:
     """The figures of captured cells together, as metrics of the run above them: sums, and the worst p95.
 
@@ -159,6 +170,36 @@ def registered_prompts(project: Project) -> dict[str, int]:
         versions = client.search_prompt_versions(name, max_results=MOST)
         newest[name] = max((int(one.version) for one in versions), default=0)
     return newest
+
+
+def judgements(project: Project, name: str, values: tuple[str, ...]) -> list[Judgement]:
+    """The assessments of this name with one of these values that people have given in the project, oldest first."""
+    client = _client(project)
+    experiment = client.get_experiment_by_name(project.experiment)
+    found = []
+    for value in values if experiment is not None else ():
+        asked = f"feedback.`{name}` = '{value}'"
+        place = [experiment.experiment_id]
+        for trace in client.search_traces(locations=place, filter_string=asked, max_results=MOST, include_spans=False):
+            runs = tuple(_upwards(client, trace.info.trace_metadata.get("mlflow.sourceRun", "")))
+            found += [
+                Judgement(
+                    person=str(item.source.source_id),
+                    value=value,
+                    note=item.rationale or "",
+                    given=datetime.fromtimestamp((item.last_update_time_ms or item.create_time_ms) / 1000, UTC),
+                    runs=runs,
+                )
+                for item in trace.info.assessments
+                if item.name == name and item.value == value and item.source.source_type == "HUMAN"
+            ]
+    return sorted(found, key=lambda one: one.given)
+
+
+def _upwards(client: Any, run_id: str) -> Iterator[str]:
+    while run_id:
+        yield run_id
+        run_id = client.get_run(run_id).data.tags.get("mlflow.parentRunId", "")
 
 
 def _below(project: Project, root: RunView) -> Iterator[RunView]:

@@ -46,6 +46,7 @@ class CellRuns:
     def __init__(self, shell: InteractiveShell, defaults: Callable[[], dict[str, Any]] = dict) -> None:
         self._shell, self._defaults = shell, defaults
         self._cells: list[_Cell] = []
+        self._session: OpenRun | None = None  # the notebook's own run, above those of its cells
         self._blocks: list[OpenRun] = []  # of `with prodkit.run(...)`
         self._closing: list[OpenRun] = []  # no longer open, not yet in the history
         self.history: list[RunSummary] = []  # of the runs that are over
@@ -75,8 +76,14 @@ class CellRuns:
         said = {"name": "", **self._defaults(), **options, **more}
         run = open_run(RunOptions(**said, **self.surroundings(), namespace=self._shell.user_ns, code=cell.code))
         cell.runs.append(run)
+        self._session = run.parent
         self._tell()
         return run
+
+    @property
+    def session_run_id(self) -> str:
+        """MLflow's id of the notebook's own run; empty before the first cell, and while MLflow hasn't answered."""
+        return self._session.handle.run_id if self._session is not None else ""
 
     def surroundings(self) -> dict[str, Any]:
         """Where the running code stands, for runs of this kernel."""

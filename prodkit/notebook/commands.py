@@ -51,6 +51,8 @@ class Commands:
         name, *rest = words
         if name in relay.COMMANDS:
             project = find_project()
+            if name == "review":
+                rest = self._with_session(rest)
             relay.relay(name, rest, notebook=notebook_path(self._shell.user_ns), root=project.root)
             return None
         if name not in self.names():
@@ -174,6 +176,19 @@ class Commands:
         """Stop what was started."""
         self._servers.close()
         self.off(())
+
+    def _with_session(self, words: list[str]) -> list[str]:
+        """`%prodkit review` without a run is about this notebook's own, as far as it has come."""
+        if any(not word.startswith("-") for word in words[:1]) or "--help" in words:
+            return words
+        from prodkit.ledger import Ledger
+
+        Ledger.open(find_project()).flush(10.0)
+        run_id = self._runs.session_run_id
+        if not run_id:
+            fix = "run a cell below a prodkit header first, or name a run: `%prodkit runs` lists them"
+            raise ParameterError("notebook.no-run", "Nothing of this notebook is in MLflow yet.", fix=fix)
+        return [run_id, *words]
 
     def _help(self) -> Table:
         rows = tuple((f"%{MAGIC} {name}", text) for name, text in self.names().items())

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "export": ("Export this notebook into a job folder; `--to FOLDER` says where.", True),
     "run": ("Run an exported job: `%prodkit run jobs/NAME -p name=value`.", False),
     "rehearse": ("Put the calls of this notebook, or of a job, to every fault.", True),
-    "review": ("Show what a run's reviewer needs; `%prodkit review RUN --approve` says yes.", False),
+    "review": ("Show what a reviewer needs of this notebook's run, or of a RUN; `--approve` says yes.", False),
     "runs": ("Show what has run, and how it ended.", False),
     "doctor": ("Say what is installed, where things are written, and what is missing.", False),
     "audit": ("Verify the journal, explain one answer, erase one person.", False),

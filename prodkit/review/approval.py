@@ -11,14 +11,10 @@ from prodkit.ledger.review import approve_prompts, prompts_of, run_tree, runs_ta
 from prodkit.records import now
 from prodkit.review.facts import gather
 from prodkit.review.page import handle_of, publish
+from prodkit.review.verdicts import APPROVED, REJECTED, Verdict, latest
 
 if TYPE_CHECKING:
     from prodkit.manifest import Project
-    from prodkit.review.facts import Facts
-
-TAG = "prodkit.review"
-APPROVED = "approved"
-REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +56,28 @@ def decide(
 def require_approval(project: Project, job_digest: str) -> str:
     """The run on which this very job was approved; the latest verdict counts.
 
-    A verdict is recorded by `decide`, or by a person who sets the tag `prodkit.review` to `approved` or `rejected`
-    in MLflow's UI. Both hold for the digest of the job that the run was made by.
+    A verdict is recorded by `decide`, or in MLflow's UI by a person who sets the run's tag `prodkit.review` to
+    `approved` or `rejected`, or gives a trace of it an assessment of this name and value. All hold for the digest of
+    the job that the run was made by.
 
     Raises:
         ConfigError: `review.not-approved` or `review.rejected`.
     """
-    judged = [run for run in runs_tagged(project, "prodkit.job_digest", job_digest) if run.tags.get(TAG)]
-    if not judged:
+    verdict = latest(project, runs_tagged(project, "prodkit.job_digest", job_digest))
+    if verdict is None:
         raise ConfigError(
             "review.not-approved",
             "Nobody has approved this job as it is now.",
             where=job_digest,
             fix="run it once without --require-approval, then `prodkit review RUN --approve --note ...`",
         )
-    latest = max(judged, key=lambda run: (run.tags.get(f"{TAG}.time", ""), run.started))
-    if latest.tags[TAG] != APPROVED:
-        why = latest.tags.get(f"{TAG}.note", "no reason given")
+    if verdict.word != APPROVED:
+        why = verdict.note or "no reason given"
+        where = f"run {verdict.run_id}"
         raise ConfigError(
-            "review.rejected", f"The job was {latest.tags[TAG]}: {why}", where=f"run {latest.run_id}", fix="change it"
+            "review.rejected", f"The job was {verdict.word} by {verdict.by}: {why}", where=where, fix="change it"
         )
-    return latest.run_id
+    return verdict.run_id
 
 
 def _record(project: Project, decision: Decision) -> None:
@@ -88,13 +85,14 @@ def _record(project: Project, decision: Decision) -> None:
     ledger = Ledger.open(project)
     ledger.set_tags(
         handle_of(root),
-        {
-            TAG: decision.verdict,
-            f"{TAG}.by": decision.person,
-            f"{TAG}.note": decision.note,
-            f"{TAG}.digest": decision.digest,
-            f"{TAG}.time": now().isoformat(timespec="seconds"),
-        },
+        Verdict(
+            decision.verdict,
+            decision.person,
+            root.run_id,
+            now().isoformat(timespec="seconds"),
+            decision.note,
+            decision.digest,
+        ).as_tags(),
     )
     report = ledger.flush()
     if report.pending:
@@ -103,14 +101,3 @@ def _record(project: Project, decision: Decision) -> None:
             f"The decision is in the journal but hasn't reached MLflow: {report.reason}",
             fix="`prodkit audit sync` when MLflow answers again",
         )
-
-
-def read_aloud(facts: Facts) -> str:
-    """One line on the decision so far."""
-    decision = facts.decision
-    if not decision.get("decision"):
-        return "not decided yet"
-    when = f" at {decision['time']}" if "time" in decision else ""
-    by = decision.get("by", "somebody in MLflow's UI")
-    seen = "" if decision.get("digest") in {facts.digest, None} else " (of an earlier state of these facts)"
-    return f"{decision['decision']} by {by}{when}{seen}" + (f": {decision['note']}" if decision.get("note") else "")

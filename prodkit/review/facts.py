@@ -14,6 +14,7 @@ from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prom
 from prodkit.ownership import check, matrix
 from prodkit.records import now
 from prodkit.review.rehearsals import Rehearsed, newest
+from prodkit.review.verdicts import latest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -143,7 +144,7 @@ def gather(project: Project, run_id: str) -> Facts:
         owners=tuple(Accountable(row.activity, _names(row.accountable, manifest)) for row in matrix(manifest)),
         attempts=sum(run.kind == "attempt" for run in runs),
         rehearsed=newest(project, root),
-        decision=_decision(root),
+        decision=_decision(project, root),
     )
     return _with_findings(facts, manifest)
 
@@ -220,17 +221,18 @@ def _model_uses(runs: Iterable[RunView], manifest: Manifest) -> Iterator[ModelUs
         yield ModelUse(name, spec.provider if spec else "", spec.region if spec else "", known=spec is not None)
 
 
-def _decision(root: RunView) -> dict[str, str]:
-    words = {
-        key.removeprefix("prodkit.review"): value
-        for key, value in root.tags.items()
-        if key.startswith("prodkit.review")
-    }
-    return {key.lstrip(".") or "decision": value for key, value in words.items()}
+def _decision(project: Project, root: RunView) -> dict[str, str]:
+    verdict = latest(project, [root])
+    return verdict.as_told() if verdict is not None else {}
 
 
 def _with_findings(facts: Facts, manifest: Manifest) -> Facts:
     return replace(facts, findings=tuple(sentence for ask in QUESTIONS for sentence in ask(facts, manifest)))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 call`, `2 calls`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _about_service(facts: Facts, manifest: Manifest) -> Iterator[str]:
@@ -244,14 +246,14 @@ def _about_service(facts: Facts, manifest: Manifest) -> Iterator[str]:
 
 def _about_calls(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: ARG001  all questions have one signature
     if facts.totals["llm_calls_unpriced"]:
-        yield f"{facts.totals['llm_calls_unpriced']} calls have no price; the cost above leaves them out."
+        yield f"{count(facts.totals['llm_calls_unpriced'], 'call')} without a price: the cost above leaves that out."
     if facts.cost_usd_mlflow:
         yield (
             f"MLflow's own price catalog says ${facts.cost_usd_mlflow} of the calls that cost ${facts.cost_usd} here; "
             "the calls in question carry both figures."
         )
     if facts.totals["llm_errors"]:
-        yield f"{facts.totals['llm_errors']} calls failed."
+        yield f"{count(facts.totals['llm_errors'], 'call')} failed."
 
 
 def _about_data(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: ARG001

@@ -52,7 +52,9 @@ def note(facts: Facts) -> str:
         f"**{facts.service}**: {facts.purpose or 'no purpose given'}\n\n"
         f"Lifecycle {facts.lifecycle}, risk class {facts.risk_class}. Answers for uptime: {answers}.\n\n"
         f"Each run holds `{HTML}`: data, prompts, models, cost, open findings and the decision. Latest: run "
-        f"`{facts.run_id}` ({facts.name}, {facts.started})."
+        f"`{facts.run_id}` ({facts.name}, {facts.started}).\n\nTo decide: `prodkit review RUN --approve` or "
+        "`--reject --note '...'`; or here, the run's tag `prodkit.review` set to `approved` or `rejected`, or an "
+        "assessment of that name and value at one of its traces, which also records who you are."
     )
 
 

@@ -198,6 +198,21 @@ def test_the_ui_is_served_on_loopback(notebook: Any, client: Any) -> None:
     notebook.shell._prodkit_magics.commands.close()
 
 
+def test_review_is_of_this_notebook(notebook: Any, client: Any, project: Project) -> None:
+    """Without a run `%prodkit review` sums this notebook's cells; MLflow's columns hold what a reviewer sorts by."""
+    from prodkit.ledger.review import run_tree
+
+    assert getattr(notebook.run("%prodkit review").error, "code", "") == "notebook.no-run"
+    notebook.run(f"%%prodkit --name first\n{ASK}")
+    ran = notebook.run("%prodkit review")
+    assert ran.error is None, ran.stdout
+    assert "| 1 | 0 | 0 | 0 |" in ran.stdout, "one call, none without a price, failed or degraded"
+    runs = notebook.shell._prodkit_magics.runs
+    _, below = run_tree(project, runs.session_run_id)
+    columns = {"cost_usd", "llm_calls_unpriced", "llm_calls_degraded", "p95_seconds"}
+    assert columns <= set(below[0].metrics)
+
+
 def test_the_whole_traceback_is_there_on_request(notebook: Any) -> None:
     """The short message is what is shown first; the traceback can be had."""
     notebook.run("%%prodkit --nmae x\n1")

@@ -115,8 +115,8 @@ def test_facts_sum_what_the_cells_below_did(triage: Project, job_run: RunHandle)
 @pytest.mark.parametrize(
     "finding",
     [
-        "2 calls have no price",
-        "1 calls failed",
+        "2 calls without a price",
+        "1 call failed",
         "The data `tickets` lies in us, outside the residency",
         "The data `tickets` is personal and has no retention period",
         "No version of the prompt `triage` was approved",
@@ -229,6 +229,46 @@ def test_verdict_set_in_the_ui_counts(triage: Project, job_run: RunHandle):
     assert require_approval(triage, JOB) == job_run.run_id
 
 
+def test_a_hand_in_the_ui_is_not_taken_for_who_decided_before(triage: Project, job_run: RunHandle):
+    """Whoever turns Ana's approval around in MLflow's UI closes the gate, and isn't called Ana."""
+    from mlflow import MlflowClient
+
+    decide(triage, job_run.run_id, verdict="approved", person="Ana", note="looks right")
+    MlflowClient(triage.tracking_uri).set_tag(job_run.run_id, "prodkit.review", "Rejected")
+    with pytest.raises(ConfigError, match="rejected by somebody in MLflow's UI"):
+        require_approval(triage, JOB)
+    decision = gather(triage, job_run.run_id).decision
+    assert decision == {"decision": "rejected", "by": "somebody in MLflow's UI"}
+    assert "by somebody in MLflow&#39;s UI" in to_html(gather(triage, job_run.run_id))
+
+
+def test_an_assessment_in_the_ui_is_a_verdict(triage: Project, job_run: RunHandle):
+    """A reviewer's assessment `prodkit.review` at a trace of the job decides, with name and reason; the newest counts."""
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    cell = runs_tagged(triage, "prodkit.key", "job-1.cell")[0]
+    mlflow.set_tracking_uri(triage.tracking_uri)
+    mlflow.set_experiment(experiment_id=cell.experiment_id)
+    with mlflow.start_run(run_id=cell.run_id), mlflow.start_span("ask") as span:
+        pass
+    mlflow.flush_trace_async_logging()
+    person = AssessmentSource("HUMAN", "chloe")
+    machine = AssessmentSource("LLM_JUDGE", "a model")
+    mlflow.log_feedback(trace_id=span.trace_id, name="prodkit.review", value="approved", source=machine)
+    with pytest.raises(ConfigError, match="Nobody has approved"):
+        require_approval(triage, JOB)
+    said = mlflow.log_feedback(
+        trace_id=span.trace_id, name="prodkit.review", value="approved", source=person, rationale="read ten"
+    )
+    assert require_approval(triage, JOB) == job_run.run_id
+    decision = gather(triage, job_run.run_id).decision
+    assert (decision["decision"], decision["by"], decision["note"]) == ("approved", "chloe", "read ten")
+    mlflow.delete_assessment(trace_id=span.trace_id, assessment_id=said.assessment_id)
+    with pytest.raises(ConfigError, match="Nobody has approved"):
+        require_approval(triage, JOB)
+
+
 def test_changed_prompt_shows_its_difference(triage: Project, job_run: RunHandle):
     """After an approval a changed prompt is shown as a diff to the approved version."""
     decide(triage, job_run.run_id, verdict="approved", person="Ana", note="")
@@ -236,6 +276,8 @@ def test_changed_prompt_shows_its_difference(triage: Project, job_run: RunHandle
     prompt = gather(triage, changed.run_id).prompts[0]
     assert (prompt.version, prompt.approved_version) == (2, 1)
     assert "+Be brief." in prompt.diff.splitlines()
+    assert '<span class="new">+Be brief.</span>' in to_html(gather(triage, changed.run_id))
+    assert "+Be brief." in to_markdown(gather(triage, changed.run_id))
 
 
 @pytest.mark.parametrize(
