@@ -10,7 +10,7 @@ TESTS  ?= tests
 FRAMEWORKS = tests/capture/test_frameworks.py
 ARGS   ?=
 
-.PHONY: demo test test-slow test-frameworks bench check lock clean
+.PHONY: demo test test-slow test-frameworks bench check notebooks lock clean
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test       format, lint, types and tests"
 	@echo "make test-slow  the tests that take longer: PostgreSQL, long outages, bursts"
 	@echo "make bench      the measurements beside the peers, printed as ratios"
+	@echo "make notebooks  run the tutorials and store what they print"
 
 $(BIN)/python:
 	@echo "prodkit: making a virtual environment in $(VENV)"
@@ -61,6 +62,9 @@ test-frameworks: $(VENV)/.sdks
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --timeout 600 -q $(ARGS)
+
+notebooks: $(VENV)/.test
+	@$(BIN)/python tests/notebooks/test_tutorials.py
 
 lock: $(BIN)/python
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra demo --extra polars --extra dask --group test --group sdks pyproject.toml --output-file constraints.txt

@@ -52,7 +52,7 @@ def _kinds(texts: list[Tokens]) -> Iterator[list[Tokens]]:
                 words = [token for token in text if not token.isspace()]
                 alike[tuple(words[-size:] if backwards else words[:size])].append(text)
             group = max(alike.values(), key=len)
-            if 1 < len(group) < len(texts):
+            if 1 < len(group) < len(texts) <= 2 * len(group):  # fewer than half are no kind: people close letters alike
                 yield group
 
 

@@ -112,6 +112,11 @@ class OpenRun:
         return os.environ.get(JOB_RUN) or outermost.key
 
     @property
+    def run_id(self) -> str:
+        """The MLflow run's id; empty while MLflow can't be reached."""
+        return self.handle.run_id
+
+    @property
     def dataset_digests(self) -> tuple[str, ...]:
         """The digests of the run's inputs, which its calls are recorded with."""
         return tuple(one.digest for one in self.datasets if one.context == "input")

@@ -111,7 +111,7 @@ class JobFolder:
             ConfigError: `job.missing` (no such folder, or no job in it), `job.incomplete` (a file is missing),
                 `job.format` (written by a newer prodkit), `job.invalid` (a file in it can't be read).
         """
-        folder = Path(path).absolute()
+        folder = Path(path).resolve()
         if not folder.is_dir() or not (folder / INDEX).is_file():
             what = "There is no job in this folder." if folder.is_dir() else "There is no such job folder."
             raise ConfigError("job.missing", what, where=str(path), fix=_FIX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import re
 import shlex
 import traceback
 from decimal import Decimal
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from prodkit.notebook.cells import CellRuns
     from prodkit.notebook.widgets import Face
 
+_PLACE = re.compile(r"\{([A-Za-z_]\w*(?:\.\w+|\[\d+\])*)\}")
+
 
 class Commands:
     """The line commands of one shell; each public method is one, its first docstring line is its help."""
@@ -45,7 +48,7 @@ class Commands:
         Raises:
             ParameterError: `notebook.unknown-command` with the nearest name, or `notebook.words`.
         """
-        words = _split(line)
+        words = _split(self._filled(line))
         if not words:
             return self._help()
         name, *rest = words
@@ -190,9 +193,23 @@ class Commands:
             raise ParameterError("notebook.no-run", "Nothing of this notebook is in MLflow yet.", fix=fix)
         return [run_id, *words]
 
+    def _filled(self, line: str) -> str:
+        """The line with `{name}`, `{name.attribute}` and `{name[0]}` replaced by their values, as in other magics.
+
+        Only such names: what IPython itself expands would take the braces of a JSON parameter for an expression.
+        """
+        return _PLACE.sub(lambda place: _value(self._shell, place), line)
+
     def _help(self) -> Table:
         rows = tuple((f"%{MAGIC} {name}", text) for name, text in self.names().items())
         return Table(f"%{MAGIC} commands", ("command", "what it does"), rows, (f"%%{MAGIC}? tells of the cell magic",))
+
+
+def _value(shell: InteractiveShell, place: re.Match[str]) -> str:
+    try:
+        return str(shell.ev(place[1]))
+    except (AttributeError, IndexError, NameError):
+        return place[0]
 
 
 def _split(line: str) -> list[str]:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, bool]] = {
     "run": ("Run an exported job: `%prodkit run jobs/NAME -p name=value`.", False),
     "rehearse": ("Put the calls of this notebook, or of a job, to every fault.", True),
     "review": ("Show what a reviewer needs of this notebook's run, or of a RUN; `--approve` says yes.", False),
+    "schedule": ("Say when a job runs: `%prodkit schedule jobs/NAME --target cron`.", False),
     "runs": ("Show what has run, and how it ended.", False),
     "doctor": ("Say what is installed, where things are written, and what is missing.", False),
     "audit": ("Verify the journal, explain one answer, erase one person.", False),

@@ -149,6 +149,20 @@ def test_texts_without_a_template_give_none():
     assert common_template(["one question only, and nothing to compare it with"], whole_if_alone=False) == ""
 
 
+def test_a_phrase_that_a_few_people_use_is_no_template():
+    """Two of five letters that end with the same sentence weren't made with a template."""
+    ending = " No hurry, but it would be nice to know."
+    letters = [
+        "My parcel is late.",
+        "I was charged twice.",
+        "The app is blank.",
+        "Where do I log in?",
+        "Which size fits?",
+    ]
+    texts = [letters[0] + ending, *letters[1:4], letters[4] + ending]
+    assert common_template(texts, whole_if_alone=False) == ""
+
+
 def test_a_constant_message_is_its_own_template():
     """A system message is a template even when it was seen once; its braces are kept as they are."""
     assert common_template(["Answer as {json} only."], whole_if_alone=True) == "Answer as {{json}} only."

@@ -137,6 +137,16 @@ def test_a_command_of_the_terminal_is_relayed(notebook: Any) -> None:
     assert "exit code" in failed.errors[0]
 
 
+def test_names_in_braces_are_filled_in(notebook: Any) -> None:
+    """`{run.run_id}` is the value, as in other magics; an unknown name and the braces of JSON stay as they are."""
+    notebook.run("class run: ids = ['r-1']")
+    filled = notebook.shell._prodkit_magics.commands._filled
+    assert filled("review {run.ids[0]} --note {nobody}") == "review r-1 --note {nobody}"
+    assert filled("""run job -p 'limits={"a": 1}'""") == """run job -p 'limits={"a": 1}'"""
+    told = notebook.run("job = 'jobs/nowhere'\n%prodkit run {job}")
+    assert "jobs/nowhere" in told.stdout
+
+
 def test_a_relayed_command_writes_no_moving_lines(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel asks its children for colours; what they print into a notebook still has no colour and no spinner."""
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
