@@ -12,6 +12,12 @@ class VirtualClock:
 
     Time moves when somebody sleeps and when `advance` is called. Threads share it.
 
+    >>> clock = VirtualClock(start=0)
+    >>> clock.sleep(60)
+    >>> clock.advance(5)
+    >>> clock.now(), clock.sleeps
+    (65.0, [60])
+
     Args:
         start: the first reading, in seconds.
         running: let real time pass, too. Waits are still skipped, but work takes the time that it takes; for tests

@@ -25,7 +25,11 @@ def prodkit_provider() -> Iterator[SimulatedProvider]:
 
 @pytest.fixture
 def prodkit_faults() -> Iterator[FaultServer]:
-    """A server that fails as it is told to: `prodkit_faults.inject("503")`. Durations are scaled to a tenth."""
+    """A server that fails as it is told to: `prodkit_faults.inject("503", models={"gpt-4o"})`.
+
+    Clients get to it by `OpenAI(**prodkit_faults.openai_options())`, and by `anthropic_options()` likewise;
+    `prodkit_faults.requests` counts what came, by model. Durations are scaled to a tenth.
+    """
     from prodkit.testing.faults import FaultServer
 
     with FaultServer(scale=0.1) as server:

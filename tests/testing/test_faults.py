@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -119,29 +120,31 @@ def test_clock_loses_no_sleep_between_threads():
     assert clock.now() == 4000
 
 
-USERS_TEST = """
-from openai import OpenAI
-from prodkit.resilience import resilient
+def test_the_clocks_example_is_right():
+    """What the clock's documentation shows is what it does."""
+    import doctest
 
-def test_mine(prodkit_provider, prodkit_faults, prodkit_clock):
-    client = OpenAI(**prodkit_faults.openai_options(), max_retries=0)
-    prodkit_faults.inject("503-once")
+    import prodkit.testing.clock
 
-    @resilient(clock=prodkit_clock)
-    def ask():
-        return client.models.list().data[0].id
+    assert doctest.testmod(prodkit.testing.clock) == doctest.TestResults(0, 4)
 
-    assert ask() == "gpt-4o"
-    assert len(prodkit_clock.sleeps) == 1
+
+WITHOUT_FAULTS = """
+def test_provider(prodkit_provider):
+    from openai import OpenAI
+
     assert OpenAI(**prodkit_provider.openai_options()).models.list().data
 """
 
 
 def test_users_tests_find_the_fixtures(pytester):
-    """Somebody's own test-suite finds the three fixtures without an import."""
-    pytester.makepyfile(USERS_TEST)
+    """Somebody's own test-suite finds the three fixtures without an import, and the documented example is right."""
+    import prodkit.testing
+
+    documented = textwrap.dedent(prodkit.testing.__doc__.partition("import:\n")[2].partition("`FAULTS`")[0])
+    pytester.makepyfile(documented + WITHOUT_FAULTS)
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
 
 
 def test_plugin_is_light():
