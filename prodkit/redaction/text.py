@@ -42,7 +42,7 @@ class Text:
     def long_words(self) -> str:
         """The different words that are long enough to be a token, one a line. Ordinary prose has none."""
         kinds = self.raw.encode("ascii", "replace").translate(_KINDS)  # one byte a character: positions stay the same
-        found = {}
+        found: dict[str, None] = {}
         at = kinds.find(_LONG)
         while at >= 0:
             end = kinds.find(_OUT, at)
