@@ -94,7 +94,7 @@ def test_panel_and_request_browser(
     browser.get_by_text("2 of ").wait_for(timeout=10_000)
     for box in browser.get_by_role("checkbox").all():
         box.check()
-    assert browser.get_by_role("region", name="request of pair").count() == 2
+    browser.get_by_role("region", name="request of pair").nth(1).wait_for(timeout=10_000)
     assert "mira@example.org" not in browser.inner_text()
     browser.scroll_into_view_if_needed()
     page.screenshot(path=shots / "requests_light.png")

@@ -99,7 +99,10 @@ function render({ model, el }) {
   }
 
   const hear = (message) => {
-    if (message.entries) { entries = message.entries; chosen = entries.map((one) => one.id); drawSide(); face.draw(); }
+    if (message.entries) { // what was clicked since it was asked for counts more than this answer
+      entries = message.entries;
+      drawSide();
+    }
     if (message.said) set(face.said, message.said);
   };
   model.on("msg:custom", hear);
