@@ -5,6 +5,8 @@ Target: at most 10 ms beyond MLflow's own logging of a run with as many paramete
 
 from __future__ import annotations
 
+import dataclasses
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,10 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from prodkit.notebook.magics import load, unload
+from prodkit.notebook.meter import CostMeter
+from prodkit.notebook.panel import RunPanel
+from prodkit.notebook.requests import RequestBrowser
+from prodkit.records import CallRecord, Cost, Status, Usage, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,3 +80,51 @@ def test_captured_cell(benchmark: Any, run_cell: Callable[[str], Any]) -> None:
     """The same cell below a prodkit header, with its card."""
     cell = "%%prodkit --name bench --budget 0.50\nx = 1"
     assert benchmark.pedantic(run_cell, (cell,), rounds=20, warmup_rounds=2).success
+
+
+@pytest.fixture
+def busy(run_cell: Callable[[str], Any]) -> Any:
+    """A kernel in which a run with 30,000 calls is open."""
+    runs = InteractiveShell.instance()._prodkit_magics.runs
+    run = runs.open({"name": "many"})
+    at = now()
+    call = CallRecord(
+        request_id="req",
+        name="many",
+        started=at,
+        ended=at,
+        status=Status.OK,
+        model="gpt-4o-mini",
+        usage=Usage(100, 10),
+        cost=Cost(Decimal("0.001"), "priced"),
+    )
+    for number in range(30_000):
+        run.tally.add(dataclasses.replace(call, request_id=f"req-{number}"))
+    return runs
+
+
+@pytest.mark.benchmark(group="drawing 30,000 calls")
+@pytest.mark.parametrize("face", [RunPanel, CostMeter, RequestBrowser])
+def test_drawing_a_panel(benchmark: Any, busy: Any, face: Any) -> None:
+    """What an update computes, at most four times a second and at most a twentieth of the time."""
+    shown = face(busy)
+
+    def draw() -> Any:
+        busy._seen = (0.0, ())
+        return shown.state()
+
+    assert benchmark.pedantic(draw, rounds=10, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="drawing 30,000 calls")
+def test_drawing_all_as_a_table(benchmark: Any, busy: Any) -> None:
+    """The peer: all calls as a pandas table in HTML, which is what a notebook shows without a page."""
+    import pandas as pd
+
+    run = busy.open_runs[-1]
+
+    def draw() -> str:
+        rows = [(call.request_id, call.model, call.seconds, call.cost.usd) for call in run.calls]
+        return pd.DataFrame(rows).to_html()
+
+    assert benchmark.pedantic(draw, rounds=2)
