@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prodkit.capture.compare import compare
+    from prodkit.capture.comparing import compare
     from prodkit.capture.comparison import Comparison
     from prodkit.capture.context import current_run, request
     from prodkit.capture.opening import close_run, open_run, open_session
@@ -32,7 +32,7 @@ __all__ = [
 
 _HOMES = {
     "Comparison": "comparison",
-    "compare": "compare",
+    "compare": "comparing",
     "OpenRun": "runs",
     "Prompt": "prompts",
     "RunOptions": "options",

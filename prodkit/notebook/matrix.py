@@ -36,7 +36,7 @@ def compare_cell(shell: InteractiveShell, runs: CellRuns, options: dict[str, Any
         ParameterError: an option, an expression or a name is wrong; nothing has been run then.
         Exception: the first variant's error, when no variant ran to its end.
     """
-    from prodkit.capture.compare import variants_of
+    from prodkit.capture.comparing import variants_of
     from prodkit.capture.scoring import EXACT, Scoring
 
     variants = variants_of(matrix.models, matrix.prompts)
@@ -66,7 +66,7 @@ def compare_cell(shell: InteractiveShell, runs: CellRuns, options: dict[str, Any
 
 async def _all_of(run: Any, variants: Any, scoring: Any, body: _Body, status: _Status) -> Comparison:
     """All variants, one after another, so that none slows another. Awaits only if its body does."""
-    from prodkit.capture.compare import Comparing
+    from prodkit.capture.comparing import Comparing
 
     with Comparing(run) as comparing:
         for number, variant in enumerate(variants, start=1):

@@ -80,6 +80,15 @@ def test_each_variant_is_a_run_with_its_figures(tickets: Any, project: Project) 
     assert parent.metrics["cost_usd"] == pytest.approx(sum(run.metrics["cost_usd"] for run in below))
 
 
+def test_function_and_cell_go_together(tickets: Any) -> None:
+    """After a compared cell `prodkit.compare` is still the function: no module of that name takes its place."""
+    tickets.run("%%prodkit --matrix model=gpt-4o\n1")
+    tickets.shell.user_ns["prodkit"].__dict__.pop("compare", None)  # as before its first use
+    ran = tickets.run("found = prodkit.compare(lambda: ask('the parcel is late'), model='gpt-4o')\nlen(found)")
+    assert ran.error is None, ran.errors
+    assert ran.result.result == 1
+
+
 def test_variables_of_the_notebook_stay_as_they_were(tickets: Any) -> None:
     """Each variant starts from the same names; what it sets is kept in its outcome and nowhere else."""
     tickets.run("seen = 0")
