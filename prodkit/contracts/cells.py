@@ -30,6 +30,7 @@ class Cells:
         odd: rows whose cell isn't of the wanted type and is null in `array`; None when there are none.
         problem: why the column can't be read at all; empty when it can.
         untyped: the frame states no type for this column (a pandas object column without values).
+        series: the column as polars text, where it is that.
     """
 
     array: Any
@@ -37,6 +38,7 @@ class Cells:
     odd: NDArray[np.bool_] | None = None
     problem: str = ""
     untyped: bool = False
+    series: Any = None
 
 
 def from_arrow(array: Any, dtype: str = "") -> Cells:

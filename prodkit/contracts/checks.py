@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 Fails = Any  # numpy booleans, one a row, true where the row fails; or None when no row does
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _SPLIT_FROM = 100_000  # rows for each core
+_latest = threading.local()
+# what RE2 and Rust's expressions understand differently: classes of characters, flags, sets within sets
+_DIALECT = re.compile(r"\\\w|\(\?|\[[^\]]*\[|&&|--|~~|\{,")
 
 
 def rows_of(condition: Any) -> Fails:
@@ -302,6 +307,19 @@ def _search(array: Any, expression: str) -> Any:
     return pa.chunked_array([chunk for part in found for chunk in part.chunks])
 
 
+def polars_pattern(series: Any, expression: str) -> tuple[bool, Fails]:
+    """As `pattern`, by polars, which searches its own text twice as fast: whether it could, and which rows fail."""
+    if _DIALECT.search(expression):
+        return False, None
+    try:
+        found = series.str.contains(expression)
+    except Exception:  # an expression that is too large for it
+        return False, None
+    if found.all():  # nulls don't count
+        return True, None
+    return True, (~found).fill_null(False).to_numpy()
+
+
 def _python_pattern(array: Any, expression: str) -> Fails:
     """For look-around and back references; `$` means the very end, and digits are 0-9, as in RE2."""
     compiled = re.compile(re.sub(r"(?<!\\)\$$", r"\\Z", expression), re.ASCII)
@@ -324,11 +342,26 @@ def _outside(array: Any, bound: Any, *, below: bool, inclusive: bool) -> Fails:
     if pa.types.is_integer(kind):
         return _outside_integers(array, bound, below=below, inclusive=inclusive)
     edge = pa.scalar(float(bound), kind) if pa.types.is_floating(kind) else pa.scalar(bound)
-    extreme = pc.min_max(array)["min" if below else "max"]
+    extreme = _extremes(array)["min" if below else "max"]
     compare = (pc.less_equal if inclusive else pc.less) if below else (pc.greater_equal if inclusive else pc.greater)
     if not extreme.is_valid or not compare(extreme, edge).as_py():
         return None
     return rows_of(compare(array, edge))
+
+
+def _extremes(array: Any) -> Any:
+    """Smallest and largest value: asked for both bounds of a column, computed once, in numpy where that is faster."""
+    held = getattr(_latest, "extremes", None)
+    if held is not None and held[0]() is array:
+        return held[1]
+    if pa.types.is_floating(array.type) and len(array) and not array.null_count:
+        parts = [chunk.to_numpy() for chunk in array.chunks if len(chunk)]
+        low, high = min(part.min() for part in parts), max(part.max() for part in parts)
+        found = {"min": pa.scalar(low, array.type), "max": pa.scalar(high, array.type)}
+    else:
+        found = pc.min_max(array)
+    _latest.extremes = (weakref.ref(array), found)
+    return found
 
 
 def _outside_integers(array: Any, bound: Any, *, below: bool, inclusive: bool) -> Fails:
@@ -337,7 +370,7 @@ def _outside_integers(array: Any, bound: Any, *, below: bool, inclusive: bool) -
         edge = math.floor(bound) + 1 if inclusive else math.ceil(bound)
     else:
         edge = math.ceil(bound) - 1 if inclusive else math.floor(bound)
-    extreme = pc.min_max(array)["min" if below else "max"].as_py()
+    extreme = _extremes(array)["min" if below else "max"].as_py()
     if extreme is None or (extreme >= edge if below else extreme <= edge):
         return None
     try:

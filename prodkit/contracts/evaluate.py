@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from prodkit.contracts.cells import Cells, from_arrow
-from prodkit.contracts.checks import CHECKS, unique_together
+from prodkit.contracts.checks import CHECKS, polars_pattern, unique_together
+from prodkit.contracts.formats import FORMATS
 from prodkit.contracts.types import type_fails
 from prodkit.errors import DataError, nearest
 
@@ -142,6 +143,10 @@ def _type(cells: Cells, rule: Rule, *, typed: bool) -> Outcome:
 
 
 def _check(cells: Cells, rule: Rule) -> Outcome:
+    if cells.series is not None and rule.kind in {"pattern", "format"}:
+        done, found = polars_pattern(cells.series, FORMATS[rule.argument] if rule.kind == "format" else rule.argument)
+        if done:
+            return _rows(rule, found)
     try:
         fails = CHECKS[rule.kind](cells.array, rule.argument)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -149,7 +150,8 @@ class PolarsFrame(Frame):
             from prodkit.contracts.cells import from_objects
 
             return from_objects(np.array(series.to_list(), dtype=object), wanted)
-        return from_arrow(series.to_arrow(compat_level=pl.CompatLevel.oldest()), str(series.dtype))
+        found = from_arrow(series.to_arrow(compat_level=pl.CompatLevel.oldest()), str(series.dtype))
+        return replace(found, series=series) if series.dtype == pl.String else found
 
     def keep(self, rows: NDArray[np.bool_]) -> Any:
         """See `Frame`."""

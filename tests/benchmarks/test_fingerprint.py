@@ -57,7 +57,7 @@ def fastest(run: Callable[[], object], times: int) -> float:
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "arrow"])
 def test_as_fast_as_hashing_the_bytes(benchmark: BenchmarkFixture, million: pd.DataFrame, kind: str) -> None:
-    """The id takes at most twice as long as one plain SHA-256 of as many bytes; gigabytes a second are recorded."""
+    """The id goes at 1 GB/s where SHA-256 does, and takes at most twice as long as one plain SHA-256 of as many bytes."""
     table = pa.Table.from_pandas(million, preserve_index=False)
     frame = {"pandas": million, "polars": pl.DataFrame(table), "arrow": table}[kind]
     raw = os.urandom(table.nbytes)
@@ -65,7 +65,9 @@ def test_as_fast_as_hashing_the_bytes(benchmark: BenchmarkFixture, million: pd.D
     ours, plain = fastest(lambda: fingerprint(frame), 7), fastest(lambda: hashlib.sha256(raw).digest(), 7)
     rates = {"gigabytes_a_second": table.nbytes / ours / 1e9, "plain_gigabytes_a_second": table.nbytes / plain / 1e9}
     benchmark.extra_info |= {name: round(rate, 2) for name, rate in rates.items()}
+    print(kind, benchmark.extra_info)
     assert ours <= 2 * plain
+    assert rates["gigabytes_a_second"] >= min(1.0, rates["plain_gigabytes_a_second"])
 
 
 def test_twenty_times_faster_than_mlflow(benchmark: BenchmarkFixture, million: pd.DataFrame) -> None:

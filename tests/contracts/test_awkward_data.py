@@ -348,3 +348,25 @@ def test_an_empty_column_meets_bounds_of_every_type():
             f"    properties: [{{name: a, logicalType: {kind}, logicalTypeOptions: {{minimum: {bound!r}}}}}]\n"
         )
         assert validate(pd.DataFrame({"a": [float("nan")] * 3}), contract).ok
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "^[a-z]+$",
+        r"^\\d+$",
+        r"^\\w+$",
+        "^(a|b)c?$",
+        "(?i)^AB",
+        ".",
+        "ä",
+        "^a{1,2}$",
+        "^[^a-c]+$",
+    ],
+)
+def test_patterns_mean_the_same_everywhere(pattern: str) -> None:
+    """A pattern finds the same rows in pandas, polars and Arrow, other alphabets and the line's end included."""
+    agreed = contract(f'name: a, logicalType: string, logicalTypeOptions: {{pattern: "{pattern}"}}')
+    texts = ["abc", "٣", "3", "ä", "a\n", "", None, "AB", "[a", "aaa", "a", "bc", "x y", "é1"]
+    found = [rules(validate(make({"a": texts}), agreed)) for make in (pd.DataFrame, pl.DataFrame, pa.table)]
+    assert found[0] == found[1] == found[2]
