@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from prodkit.records import Attempt
 from prodkit.resilience.call import AttemptTimeoutError, Call, Served
 from prodkit.resilience.course import Course, Step
 from prodkit.resilience.isolate import run_isolated
 
 if TYPE_CHECKING:
-    from prodkit.resilience.policy import Policy, Target
+    from prodkit.resilience.policy import Policy, Route, Target
 
 R = TypeVar("R")
 
@@ -57,14 +58,24 @@ def _run(policy: Policy, call: Call[R]) -> Served[R]:
             course = Course(policy, call, route.chain, started)
             course.raised(Step(target, 0.0), ticket, error, started)
         else:
-            if call.validate is None and call.on_attempt is None:
-                route.breaker.success(ticket)
-                route.allowance.earn()
-                return Served(value, target.key, seconds=clock.now() - started)
+            seconds = clock.now() - started
+            wrong = call.validate(value) if call.validate is not None else None
+            if wrong is None:
+                return _served_at_once(route, call, ticket, value, seconds)
             course = Course(policy, call, route.chain, started)
-            if (served := course.answered(Step(target, 0.0), ticket, value, started)) is not None:
-                return served
+            course.failed(Step(target, 0.0), ticket, wrong, seconds, value=value)
     return continue_course(course)
+
+
+def _served_at_once(route: Route, call: Call[R], ticket: int, value: R, seconds: float) -> Served[R]:
+    """The first attempt went well, as nearly all do: no course is made for it."""
+    key, breaker = route.chain[0].key, route.breaker
+    state = breaker.state.value if call.on_attempt is not None else ""
+    breaker.success(ticket)
+    route.allowance.earn()
+    if call.on_attempt is not None:
+        call.on_attempt(Attempt(key, "", seconds, 0.0, state))
+    return Served(value, key, seconds=seconds)
 
 
 def continue_course(course: Course[R]) -> Served[R]:
@@ -113,13 +124,12 @@ async def _arun(policy: Policy, call: Call[R]) -> Served[R]:
             course = Course(policy, call, route.chain, started)
             course.raised(Step(target, 0.0), ticket, error, started)
         else:
-            if call.validate is None and call.on_attempt is None:
-                route.breaker.success(ticket)
-                route.allowance.earn()
-                return Served(value, target.key, seconds=clock.now() - started)
+            seconds = clock.now() - started
+            wrong = call.validate(value) if call.validate is not None else None
+            if wrong is None:
+                return _served_at_once(route, call, ticket, value, seconds)
             course = Course(policy, call, route.chain, started)
-            if (served := course.answered(Step(target, 0.0), ticket, value, started)) is not None:
-                return served
+            course.failed(Step(target, 0.0), ticket, wrong, seconds, value=value)
     return await acontinue_course(course)
 
 
