@@ -12,9 +12,9 @@ from prodkit.capture.compute import Meter
 from prodkit.capture.context import Stamp
 from prodkit.capture.lineage import watch
 from prodkit.capture.prompts import Recogniser, matching
-from prodkit.capture.tally import Tally
+from prodkit.capture.tally import Tally, use_of
 from prodkit.capture.variants import Stead
-from prodkit.ledger import Ledger
+from prodkit.ledger import Ledger, spending
 from prodkit.records import CallRecord, RunHandle, RunSummary, Status, TraceRecord, new_id, now
 
 if TYPE_CHECKING:
@@ -167,6 +167,9 @@ class OpenRun:
             for tally in tallies:
                 tally.add(call)
             self.recogniser.add(call, self)
+            if call.status is not Status.REFUSED:
+                use = use_of(call)
+                spending.note(calls=1, unpriced=use.unpriced, usd=use.cost_usd)
         try:
             redacted = self.ledger.log_trace(trace)
             for tally in tallies:

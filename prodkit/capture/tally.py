@@ -40,7 +40,7 @@ class Tally:
                 old = len(self.calls) - _WITH_CONTENT - 1
                 self.calls[old] = replace(self.calls[old], prompt=None, response=None)
             if call.status is not Status.REFUSED:
-                self._uses[call.model] = self._uses.get(call.model, ModelUse(call.model)) + _use(call)
+                self._uses[call.model] = self._uses.get(call.model, ModelUse(call.model)) + use_of(call)
             if call.served_by == REPLAY:  # its time and its tokens say nothing about a model
                 return
             if call.status is Status.OK:
@@ -146,7 +146,8 @@ def nearest_rank(ordered: Sequence[float], share: float) -> float | None:
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
-def _use(call: CallRecord) -> ModelUse:
+def use_of(call: CallRecord) -> ModelUse:
+    """What one call adds to the figures of its model."""
     return ModelUse(
         call.model,
         calls=1,

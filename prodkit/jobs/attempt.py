@@ -105,6 +105,7 @@ class Attempter:
             cell=cell if failure.name else None,
             run_id=handle.run_id,
             output=output,
+            cells=ends[0].cells if ends else (),
         )
         self._publisher.attempt_ended(handle, result)
         return result

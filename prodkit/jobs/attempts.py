@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prodkit.jobs.events import OnEvent
+    from prodkit.jobs.record import CellFigures
     from prodkit.jobs.signals import StopRequest
 
 _LONGEST_WAIT = 300.0
@@ -54,6 +55,7 @@ class AttemptResult:
     waited: float = 0.0
     run_id: str = ""
     output: Path | None = None
+    cells: tuple[CellFigures, ...] = ()  # those that ran, with what each took
 
     @property
     def exit_code(self) -> int:

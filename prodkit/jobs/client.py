@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from nbclient import NotebookClient
 from nbformat.v4 import new_output
 
+from prodkit.jobs.spent import AskingClient, spent_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nbformat import NotebookNode
 
     from prodkit.jobs.kernel import Kernel
+    from prodkit.jobs.spent import Spent
 
 IOPUB_TIMEOUT = 30
 MASK = "[secret]"
@@ -40,7 +43,9 @@ class CellClient(NotebookClient):
         on_changed: Callable[[NotebookNode], None] | None = None,
     ) -> None:
         super().__init__(nb, km=kernel.manager, raise_on_iopub_timeout=True, iopub_timeout=IOPUB_TIMEOUT)
-        self.kc = kernel.client
+        self.kc = AskingClient(kernel.client)
+        self.on_cell_executed = self._note_reply
+        self.spent: Spent | None = None  # what the kernel's process had spent after the last cell that succeeded
         self._cap, self._mask, self._on_output, self._on_changed = output_cap, mask, on_output, on_changed
         self._kept = self._dropped = 0
 
@@ -71,6 +76,9 @@ class CellClient(NotebookClient):
         if self._on_changed is not None:
             for index in self._display_id_map.get(display_id, {}):
                 self._on_changed(self.nb["cells"][index])
+
+    def _note_reply(self, *, execute_reply: dict[str, Any], **_: Any) -> None:
+        self.spent = spent_in(execute_reply) or self.spent
 
     def _settle(self, cell: NotebookNode) -> None:
         cell.outputs = joined(cell.outputs)

@@ -18,6 +18,7 @@ from prodkit.jobs.client import CellClient
 from prodkit.jobs.ends import Failure, Outcome, by_exit_code, is_programming
 from prodkit.jobs.kernel import Kernel
 from prodkit.jobs.record import End, Record, code_cells
+from prodkit.jobs.spent import EXPRESSION, NOTHING, Spent, read_spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,6 +117,7 @@ class _Execution:
         self.stopped, self.hurry = asyncio.Event(), asyncio.Event()
         self.saving: asyncio.Future[Any]
         self.cells_run = 0
+        self.spent = NOTHING  # by the kernel's process, up to the cell that runs
 
     async def run(self) -> End:
         began = time.monotonic()
@@ -187,7 +189,7 @@ class _Execution:
             self.options.on_output(output)
 
     def _end(self, began: float, outcome: Outcome, failure: Failure | None = None, cell: int | None = None) -> End:
-        return End(outcome, time.monotonic() - began, failure, cell, self.cells_run)
+        return End(outcome, time.monotonic() - began, failure, cell, self.cells_run, tuple(self.record.figures))
 
     def _pass(self, cell: NotebookNode, index: int) -> None:
         """Text and skipped cells have nothing that could fail."""
@@ -210,10 +212,20 @@ class _Execution:
                 break
         self.cells_run += 1
         outcome, name = (ended[0], ended[1].name) if ended else (Outcome.OK, "")
-        self.record.cell_end(cell, index, outcome, error="" if outcome is Outcome.OK else name)
+        spent = await self._spent(ended is not None)
+        self.record.cell_end(cell, index, outcome, error="" if outcome is Outcome.OK else name, spent=spent)
         if ended is None:
             await self._keep(cell)
         return ended
+
+    async def _spent(self, failed: bool) -> Spent:
+        """What the cell spent, all its tries together; a kernel that is gone can't say what it spent last."""
+        total = self.client.spent
+        if failed and await self.kernel.alive():
+            with contextlib.suppress(RuntimeError, TimeoutError):
+                total = read_spent(await asyncio.wait_for(self.kernel.evaluate(EXPRESSION), 5.0)) or total
+        before, self.spent = self.spent, total or self.spent
+        return self.spent - before
 
     async def _pause(self, cell: NotebookNode, index: int, failure: Failure, seconds: float, waits: float) -> bool:
         """Wait before the next try of a cell; False when there is no time for one or somebody asked to stop."""

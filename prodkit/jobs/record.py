@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbformat.v4 import new_output
@@ -19,12 +20,25 @@ from prodkit.jobs.ends import Failure, Outcome
 from prodkit.jobs.events import CellEvent
 from prodkit.jobs.kept import KEPT
 from prodkit.jobs.saving import Saver
+from prodkit.jobs.spent import NOTHING, Spent
 from prodkit.records import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nbformat import NotebookNode
+
+
+@dataclass(frozen=True, slots=True)
+class CellFigures:
+    """What one code cell took. `position` counts code cells from 1; `cost` is US dollars, None when not known."""
+
+    position: int
+    title: str
+    outcome: Outcome
+    seconds: float
+    calls: int = 0
+    cost: Decimal | None = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +50,7 @@ class End:
     failure: Failure | None = None
     cell: int | None = None  # index of the cell in which it ended
     cells_run: int = 0
+    cells: tuple[CellFigures, ...] = ()
 
     @property
     def error(self) -> str:
@@ -65,6 +80,7 @@ class Record(NotebookExecutionManager):
     ) -> None:
         super().__init__(nb, output_path=output_path, autosave_cell_every=0, **options)
         self.saver = Saver(nb, output_path or "", every=every, remote=papermill_io.write)
+        self.figures: list[CellFigures] = []
         self._on_event = on_event
         self._positions = {index: n for n, (index, _) in enumerate(code_cells(nb), start=1)}
 
@@ -91,14 +107,23 @@ class Record(NotebookExecutionManager):
         super().cell_start(cell, cell_index)
         self._tell("start", cell, cell_index)
 
-    def cell_end(self, cell: NotebookNode, index: int, outcome: Outcome, *, error: str = "") -> None:
-        """The cell ended; papermill's `completed` only if it really did."""
+    def cell_end(
+        self, cell: NotebookNode, index: int, outcome: Outcome, *, error: str = "", spent: Spent = NOTHING
+    ) -> None:
+        """The cell ended; papermill's `completed` only if it really did. Its own time and cost are in its metadata."""
         if outcome is not Outcome.OK:
             self.cell_exception(cell, cell_index=index)
         self.saver.changed(cell)
         self.cell_complete(cell, cell_index=index)
+        seconds = round(cell.metadata.papermill.get("duration") or 0.0, 3)
+        told = cell.metadata.setdefault("prodkit", {})
+        told["seconds"] = seconds
+        if spent.calls:
+            told.update(calls=spent.calls, cost_usd=None if spent.cost is None else str(spent.cost))
         if outcome is not Outcome.OK:
-            cell.metadata.setdefault("prodkit", {})["outcome"] = outcome.value
+            told["outcome"] = outcome.value
+        position = self._positions.get(index, 0)
+        self.figures.append(CellFigures(position, title(cell), outcome, seconds, spent.calls, spent.cost))
         self.saver.finished(cell)
         self._tell("end", cell, index, outcome=outcome, error=error)
 

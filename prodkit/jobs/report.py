@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.attempts import AttemptResult
     from prodkit.jobs.ends import Outcome
+    from prodkit.jobs.record import CellFigures
 
 _STYLE = (
     "body{font:14px system-ui,sans-serif;margin:2rem;max-width:60rem}table{border-collapse:collapse}"
@@ -28,7 +29,7 @@ def to_html(job: str, outcome: Outcome, attempts: tuple[AttemptResult, ...], ref
         f"<style>{_STYLE}</style><h1>{escape(job)}: {outcome.value} (exit code {outcome.exit_code})</h1>"
         + (f"<p>Refused before a kernel started: {escape(refused)}</p>" if refused else "")
         + "<table><thead><tr><th>Attempt<th>Outcome<th>Seconds<th>Waited before<th>Error<th>Cell<th>Notebook</tr>"
-        f"</thead><tbody>{rows}</tbody></table></html>\n"
+        f"</thead><tbody>{rows}</tbody></table>{_cells(attempts)}</html>\n"
     )
 
 
@@ -43,6 +44,25 @@ def _row(attempt: AttemptResult) -> str:
         f"<td>{escape(attempt.output.name) if attempt.output else ''}",
     )
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _cells(attempts: tuple[AttemptResult, ...]) -> str:
+    """What each cell of the last attempt took."""
+    if not attempts or not attempts[-1].cells:
+        return ""
+    rows = "".join(
+        f'<tr><td class="n">{one.position}<td>{escape(one.title)}<td>{one.outcome.value}'
+        f'<td class="n">{one.seconds:.1f}<td class="n">{one.calls or ""}<td class="n">{_money(one)}</tr>'
+        for one in attempts[-1].cells
+    )
+    head = "<thead><tr><th>Code cell<th>Begins with<th>Outcome<th>Seconds<th>Calls<th>US dollars</tr></thead>"
+    return f"<h2>Cells of attempt {attempts[-1].number}</h2><table>{head}<tbody>{rows}</tbody></table>"
+
+
+def _money(cell: CellFigures) -> str:
+    if not cell.calls:
+        return ""
+    return "not known" if cell.cost is None else f"{cell.cost:.5f}"
 
 
 def write_record(
@@ -78,4 +98,14 @@ def _as_json(attempt: AttemptResult) -> dict[str, Any]:
         "cell": attempt.cell,
         "mlflow_run_id": attempt.run_id,
         "notebook": attempt.output.name if attempt.output else "",
+        "cells": [
+            {
+                "position": cell.position,
+                "outcome": cell.outcome.value,
+                "seconds": cell.seconds,
+                "calls": cell.calls,
+                "cost_usd": None if cell.cost is None else str(cell.cost),
+            }
+            for cell in attempt.cells
+        ],
     }

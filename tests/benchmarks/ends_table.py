@@ -1,8 +1,8 @@
 """How a notebook can end, and what is then on record: papermill inside an MLflow run, and `prodkit run`, side by side.
 
-`python tests/benchmarks/ends_table.py` prints the table in Markdown, in some minutes; with names of ends, only
-those. Each end is made twice with the same three cells, of which the
-second one ends it: in a process of its own, with an SQLite MLflow of its own.
+`python tests/benchmarks/ends_table.py` prints the table in Markdown, in some minutes; with names of ends, only those.
+Each end is made twice with the same three cells, of which the second one ends it: in a process of its own, with an
+SQLite MLflow of its own.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
 
 from prodkit.errors import ConfigError
@@ -56,14 +57,22 @@ def paid_job(
 
 
 def test_no_attempt_pays_for_what_another_has_paid(
-    paid_job: Callable[[int], tuple[Path, Any]], run_here: Callable[..., Any]
+    paid_job: Callable[[int], tuple[Path, Any]], run_here: Callable[..., Any], remembering_ledger: Any
 ) -> None:
-    """Two attempts of three calls, two of them made before the failure, send three requests; then nothing is kept."""
+    """Two attempts of three calls send three requests, each cell tells what its own cost; then nothing is kept."""
     job, provider = paid_job(1)
     before = provider.stats()["requests"]
     result = run_here(job, retries=1)
     assert (result.exit_code, len(result.attempts)) == (0, 2)
     assert provider.stats()["requests"] - before == 3
+    first, second = (attempt.cells[-1] for attempt in result.attempts)
+    assert (first.calls, second.calls) == (2, 3)
+    assert (first.cost or 0) > (second.cost or 0) > 0  # two of three, then the one that was left
+    (cell,) = nbformat.read(result.output, 4).cells
+    told = cell.metadata.prodkit
+    assert (told.calls, told.cost_usd, told.seconds) == (3, str(second.cost), second.seconds)
+    report = remembering_ledger.of_kind("job")[0]["files"]["report.html"].decode()
+    assert f'<td class="n">3<td class="n">{second.cost:.5f}' in report
     assert not list((job.parents[1] / ".prodkit" / "replay").iterdir())
 
 

@@ -1,0 +1,22 @@
+"""What this process has spent on models so far: a job's engine asks a kernel after each cell. Imports nothing."""
+
+from __future__ import annotations
+
+import threading
+from decimal import Decimal
+
+_lock = threading.Lock()
+_sums: list[Decimal] = [Decimal(0), Decimal(0), Decimal(0)]  # calls, those without a price, US dollars of the others
+
+
+def note(*, calls: int, unpriced: int, usd: Decimal) -> None:
+    """Add calls that have ended."""
+    with _lock:
+        for position, value in enumerate((Decimal(calls), Decimal(unpriced), usd)):
+            _sums[position] += value
+
+
+def told() -> str:
+    """The sums since the process began: `calls unpriced usd`."""
+    with _lock:
+        return " ".join(map(str, _sums))
