@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from prodkit.manifest.model import Budget
 
-__all__ = ["Announcement", "Balance", "Budgets", "Obstacle", "Reservation", "Scopes", "refusal"]
+__all__ = ["Announcement", "Balance", "Budgets", "Obstacle", "Reservation", "Scopes", "is_spent_for_all", "refusal"]
+
+_SHARED = ("fan-out", "day", "month")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,15 @@ class Scopes:
     user: str = ""
     cell: str = ""  # stable key of the cell's execution, with its own limit
     cell_limit: Decimal | None = None
+    fan_out: str = ""  # stable key of many runs together, with their own limit
+    fan_out_limit: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """A threshold that was crossed; each is announced once per scope, by whichever process crosses it."""
 
-    scope: str  # "run", "day", "month", "user" or "cell"
+    scope: str  # "run", "day", "month", "user", "cell" or "fan-out"
     threshold: float
     spent: Decimal
     limit: Decimal
@@ -186,6 +190,10 @@ class Budgets:
             limits.append(Limit("user", f"user:{day}:{scopes.user}", budget.per_user, "budget.per_user"))
         if scopes.cell:
             limits.append(Limit("cell", f"cell:{scopes.cell}", scopes.cell_limit, "the cell's --budget"))
+        if scopes.fan_out:
+            limits.append(
+                Limit("fan-out", f"fan-out:{scopes.fan_out}", scopes.fan_out_limit, "--budget or budget.per_run")
+            )
         return tuple(limits)
 
 
@@ -206,11 +214,20 @@ def refusal(obstacle: Obstacle, amount: Decimal) -> BudgetError:
     reserved = f" and {_usd(obstacle.held)} are reserved by running calls" if obstacle.held else ""
     return BudgetError(
         "budget.exceeded",
-        f"The call was refused: up to {_usd(amount)} more would break the {limit.scope} budget of "
+        f"The call was refused: up to {_usd(amount)} more would break {_budget_of(limit.scope)} "
         f"{_usd(limit.usd or Decimal(0))}; {_usd(obstacle.spent)} are spent{reserved}.",
         where=limit.setting,
         fix=f"raise {limit.setting}, lower the call's max_tokens, or use a cheaper model",
     )
+
+
+def is_spent_for_all(message: str) -> bool:
+    """Whether a refusal's text says that a budget is spent which other runs share: they would be refused as well."""
+    return any(_budget_of(scope) in message for scope in _SHARED)
+
+
+def _budget_of(scope: str) -> str:
+    return f"the {scope} budget of"
 
 
 def _unpriced_error(limits: Sequence[Limit]) -> BudgetError:

@@ -7,6 +7,7 @@ them, and at the edge of a budget the calls go one by one.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from prodkit.capture.calls import Call
     from prodkit.capture.runs import OpenRun
 
+FAN_OUT, FAN_OUT_USD = "PRODKIT_FAN_OUT", "PRODKIT_FAN_OUT_USD"
 PATIENCE = 120.0  # seconds to wait while none of the others is settled
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
 _WAITED = (
@@ -121,7 +123,14 @@ class _Asking:
 
 def _is_limited(run: OpenRun) -> bool:
     budget = run.manifest.budget
-    limits = (run.limited_by.budget_limit, budget.per_run, budget.per_day, budget.per_month, budget.per_user)
+    limits = (
+        run.limited_by.budget_limit,
+        _fan_out_limit(),
+        budget.per_run,
+        budget.per_day,
+        budget.per_month,
+        budget.per_user,
+    )
     return any(limit is not None for limit in limits)
 
 
@@ -130,7 +139,20 @@ def _scopes(call: Call) -> Scopes:
     limit = holder.budget_limit
     cell = holder.key if limit is not None else ""
     user = call.run.ledger.keyring.pseudonym(call.stamp.user)  # the database is no place for somebody's address
-    return Scopes(run=call.run.budget_key, user=user, cell=cell, cell_limit=limit)
+    return Scopes(
+        run=call.run.budget_key,
+        user=user,
+        cell=cell,
+        cell_limit=limit,
+        fan_out=os.environ.get(FAN_OUT, ""),
+        fan_out_limit=_fan_out_limit(),
+    )
+
+
+def _fan_out_limit() -> Decimal | None:
+    """What all items of a fan-out may spend together, as it tells its kernels."""
+    said = os.environ.get(FAN_OUT_USD)
+    return Decimal(said) if said else None
 
 
 def _places() -> tuple[object, ...]:

@@ -77,6 +77,7 @@ def to_json(whole: FanoutResult) -> dict[str, object]:
         "seconds": round(whole.seconds, 3),
         "counts": whole.counts,
         "missing": whole.missing,
+        "cost_usd": None if whole.cost is None else str(whole.cost),
         "mlflow_run_id": whole.run_id,
         "problem": whole.problem,
         "items": [
@@ -88,6 +89,7 @@ def to_json(whole: FanoutResult) -> dict[str, object]:
                 "error": item.error,
                 "run": item.run,
                 "skipped": item.skipped,
+                "cost_usd": None if item.cost is None else str(item.cost),
             }
             for item in whole.items
         ],
@@ -100,7 +102,8 @@ def _show(console: Console, whole: FanoutResult) -> None:
     colour = "green" if whole.outcome is Outcome.OK else "red"
     console.print(
         f"[bold {colour}]{whole.outcome.value}[/] (exit code {whole.outcome.exit_code}) after {whole.seconds:.1f} s: "
-        f"{counts or 'nothing'}; {skipped} had succeeded before, {whole.missing} not begun"
+        f"{counts or 'nothing'}; {skipped} had succeeded before, {whole.missing} not begun; "
+        f"cost {'not known' if whole.cost is None else f'${whole.cost:.4f}'}"
     )
     wrong = [item for item in whole.items if item.outcome is not Outcome.OK]
     if wrong or whole.missing:

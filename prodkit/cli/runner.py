@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,24 @@ if TYPE_CHECKING:
     from prodkit.manifest import Project
 
 
+class _Money(click.ParamType[Decimal]):
+    """An amount of US dollars, exactly as it is written."""
+
+    name = "USD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            amount = Decimal(str(value).removeprefix("$"))
+        except InvalidOperation:
+            self.fail("that is no amount of money; write e.g. 2.50", param, ctx)
+        if not amount.is_finite() or amount <= 0:
+            self.fail("the amount must be above 0", param, ctx)
+        return amount
+
+
+MONEY = _Money()
+
+
 @click.command()
 @click.argument("job", type=click.Path(path_type=Path))
 @click.option("-p", "--param", "pairs", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
@@ -31,6 +50,8 @@ if TYPE_CHECKING:
 @click.option("--scheduler", default="", help="With --engine dask: a running scheduler, e.g. tcp://host:8786.")
 @click.option("--workers", type=click.IntRange(1), help="With --over: items at a time.  [default: the processors]")
 @click.option("--again", is_flag=True, help="With --over: also the items that have succeeded before.")
+@click.option("--budget", type=MONEY, help="With --over: US dollars for all items.  [default: budget.per_run]")
+@click.option("--fresh-kernels", is_flag=True, help="With --over: start each item's kernel from nothing.")
 @click.option("--key", default="", help="Idempotency key: a run that succeeded under it isn't run again.")
 @click.option(
     "--resume", is_flag=False, flag_value="last", default="", metavar="[RUN]", help="Go on where a failed run ended."
@@ -64,6 +85,8 @@ def run(
     timeout: float | None,
     cell_timeout: float | None,
     again: bool,
+    budget: Decimal | None,
+    fresh_kernels: bool,
     retry_dead_kernel: bool,
     require_approval: bool,
     as_json: bool,
@@ -85,6 +108,8 @@ def run(
         resume=resume,
         replay=replay,
         keep_answers=keep_answers,
+        budget=budget,
+        fresh_kernels=fresh_kernels,
     )
     if replay and over is not None:
         raise ParameterError("parameters.replay-over", "--replay runs a job once.", where="--over", fix="leave one out")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prodkit.jobs.kept import Kept
     from prodkit.jobs.publishing import Publisher
     from prodkit.jobs.record import End
+    from prodkit.jobs.runner import SharedBudget
     from prodkit.jobs.signals import StopRequest
     from prodkit.manifest import Project
     from prodkit.records import RunHandle
@@ -49,6 +50,7 @@ class Attempter:
         stop: asks the attempt to end.
         on_event: told of each cell.
         replay: the run whose kept answers are the only ones that its calls get; empty: calls are sent.
+        shared: the budget that it shares with other runs.
         forked: take kernels from a template that has the notebook's imports behind it.
     """
 
@@ -67,9 +69,10 @@ class Attempter:
         stop: StopRequest,
         on_event: OnEvent,
         replay: str = "",
+        shared: SharedBudget | None = None,
         forked: bool = False,
     ) -> None:
-        self._forked = forked
+        self._forked, self._shared = forked, shared
         self._folder, self._project, self._values = folder, project, values
         self._run, self._place, self._publisher = run, place, publisher
         self._deadline, self._cell_timeout = deadline, cell_timeout
@@ -153,6 +156,8 @@ class Attempter:
             "PRODKIT_PARENT_RUN": handle.run_id,
             "MLFLOW_EXPERIMENT_ID": handle.experiment_id,
         }
+        if self._shared is not None and self._shared.usd is not None:
+            known |= {"PRODKIT_FAN_OUT": self._shared.key, "PRODKIT_FAN_OUT_USD": str(self._shared.usd)}
         return _shared_environment(self._project) | _without_empty(known)
 
 

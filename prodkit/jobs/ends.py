@@ -46,6 +46,7 @@ class Outcome(StrEnum):
     OK = "ok"
     FAILED = "failed"  # the notebook's own error
     BAD_INPUT = "bad-input"  # parameters, data or budget; trying again doesn't help
+    REFUSED = "refused"  # an item for which nothing was left of the budget that it shares
     TRANSIENT = "transient"  # the outside world; trying again may help
     MISCONFIGURED = "misconfigured"
     KERNEL_DIED = "kernel-died"
@@ -63,13 +64,15 @@ _EXIT_CODES = {
     Outcome.OK: 0,
     Outcome.FAILED: 1,
     Outcome.BAD_INPUT: 65,
+    Outcome.REFUSED: 65,
     Outcome.TRANSIENT: 75,
     Outcome.MISCONFIGURED: 78,
     Outcome.KERNEL_DIED: 138,
     Outcome.TERMINATED: 143,
     Outcome.LOST: 75,
 }
-_BY_EXIT_CODE = {outcome.exit_code: outcome for outcome in Outcome if outcome not in {Outcome.RUNNING, Outcome.LOST}}
+_SPECIAL = {Outcome.RUNNING, Outcome.LOST, Outcome.REFUSED}  # told by no process's exit code
+_BY_EXIT_CODE = {outcome.exit_code: outcome for outcome in Outcome if outcome not in _SPECIAL}
 
 
 def by_exit_code(code: int) -> Outcome:

@@ -8,10 +8,12 @@ import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prodkit.errors import ProdkitError
+from prodkit.budget import is_spent_for_all
+from prodkit.errors import BudgetError, ProdkitError
 from prodkit.jobs.attempt import warm_up
 from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked
@@ -20,23 +22,25 @@ from prodkit.jobs.forks import close_templates
 from prodkit.jobs.history import History
 from prodkit.jobs.items import Item, read_items
 from prodkit.jobs.publishing import Publisher
-from prodkit.jobs.runner import RunOptions, run_job
+from prodkit.jobs.runner import RunOptions, SharedBudget, run_job
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start
 from prodkit.manifest import find_project
 from prodkit.records import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prodkit.ledger import Ledger
     from prodkit.manifest import Project
 
+_LOOK_BACK = 200
 # what the whole ends with when items ended differently: the end that needs a person most
 _GRAVEST = (
     Outcome.TERMINATED,
     Outcome.MISCONFIGURED,
     Outcome.BAD_INPUT,
+    Outcome.REFUSED,
     Outcome.FAILED,
     Outcome.KERNEL_DIED,
     Outcome.LOST,
@@ -46,7 +50,10 @@ _GRAVEST = (
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """How one item ended; `run` is the id of its run, `skipped` says that it had succeeded before."""
+    """How one item ended; `run` is the id of its run, `skipped` says that it had succeeded before.
+
+    `refused` items had no budget left. `cost` is in US dollars, None when it isn't known.
+    """
 
     number: int
     outcome: Outcome
@@ -55,6 +62,8 @@ class ItemResult:
     error: str = ""
     run: str = ""
     skipped: bool = False
+    run_id: str = ""
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ class FanoutResult:
     run_id: str = ""
     url: str = ""
     problem: str = ""
+    cost: Decimal | None = None  # US dollars of this run's items; None when that isn't known
 
     @property
     def counts(self) -> dict[str, int]:
@@ -153,10 +163,22 @@ class _Fanout:
     ) -> None:
         self.folder, self.project, self.over = folder, project, over
         self.items, self.options = items, options
+        self.cost: Decimal | None = None
         self.run = new_id("fan")
         self.history = History(project.state / "jobs" / "history.db")
         salt = self.run if again else folder.index.source.digest
         self.batch = digest(salt)[-16:]
+        budget = options.budget if options.budget is not None else project.manifest.budget.per_run
+        place = project.state / "jobs" / folder.name
+        self.shared = SharedBudget(self._first_run(), budget, place / f"{self.run}.spent")
+
+    def _first_run(self) -> str:
+        """The id of the fan-out that this one goes on with, so that a restart doesn't begin with a full purse."""
+        for entry in self.history.entries(self.folder.name, limit=_LOOK_BACK, parent=""):
+            known = entry.params
+            if (known.get("batch"), known.get("over")) == (self.batch, self.over.name):
+                return self.run if entry.outcome is Outcome.OK else str(known["first"])
+        return self.run
 
     def go(
         self,
@@ -166,7 +188,7 @@ class _Fanout:
         stop: StopRequest,
     ) -> FanoutResult:
         began = time.monotonic()
-        params = {"over": self.over.name, "items": len(self.items)}
+        params = {"over": self.over.name, "items": len(self.items), "batch": self.batch, "first": self.shared.key}
         self.history.begin(self.run, self.folder.name, params=params)
         results: list[ItemResult] = []
         outcome = Outcome.FAILED
@@ -182,8 +204,20 @@ class _Fanout:
             outcome = Outcome.TERMINATED if stop.asked else whole.outcome
         finally:
             self.history.end(self.run, outcome)
+            self.shared.spent.unlink(missing_ok=True)
             publisher.end_fanout(outcome, Counter(item.outcome for item in results), len(self.items))
-        return self._result(results, publisher, time.monotonic() - began)
+        return self._result(self._priced(results, publisher), publisher, time.monotonic() - began)
+
+    def _priced(self, results: list[ItemResult], publisher: Publisher) -> list[ItemResult]:
+        """With what each item has cost, which its own run and the run of the whole say too."""
+        begun = [result for result in results if result.run_id and not result.skipped]
+        costs = publisher.price_items({result.run: result.run_id for result in begun})
+        for run, cost in costs.items():
+            self.history.note(run, cost=None if cost is None else str(cost))
+        priced = [replace(result, cost=costs.get(result.run, result.cost)) for result in results]
+        self.cost = total(result.cost for result in priced if not result.skipped and result.run)
+        self.history.note(self.run, cost=None if self.cost is None else str(self.cost))
+        return priced
 
     def _sort(self, publisher: Publisher) -> tuple[list[ItemResult], list[Work]]:
         """The items that have succeeded before, and those that are missing."""
@@ -193,9 +227,10 @@ class _Fanout:
             key = f"{self.batch}/{item.digest}"
             earlier = self.history.done(self.folder.name, key)
             if earlier is not None:
-                done.append(ItemResult(item.number, Outcome.OK, run=earlier.run, skipped=True))
+                cost = None if earlier.cost is None else Decimal(earlier.cost)
+                done.append(ItemResult(item.number, Outcome.OK, run=earlier.run, skipped=True, cost=cost))
                 continue
-            options = _for_item(self.options, key, publisher)
+            options = replace(self.options, key=key, parent=publisher.handle, resume="", shared=self.shared)
             missing.append(Work(self.folder.path, item, options, self.project))
         return done, missing
 
@@ -217,13 +252,16 @@ class _Fanout:
             run_id=publisher.run_id,
             url=publisher.url,
             problem=publisher.problem,
+            cost=self.cost,
         )
 
 
 def run_item(work: Work, stop: StopRequest, ledger: Ledger | None = None) -> ItemResult:
     """Run one item, here; whatever happens is told and not raised."""
     began = time.monotonic()
-    number = work.item.number
+    number, shared = work.item.number, work.options.shared
+    if shared is not None and shared.spent.exists():
+        return ItemResult(number, Outcome.REFUSED, error="BudgetError")
     try:
         result = run_job(
             work.job, work.item.params, options=work.options, project=work.project, ledger=ledger, stop=stop
@@ -232,8 +270,29 @@ def run_item(work: Work, stop: StopRequest, ledger: Ledger | None = None) -> Ite
         return ItemResult(number, by_exit_code(error.exit_code), time.monotonic() - began, error=error.code)
     except Exception as error:  # one item must not take the others with it
         return ItemResult(number, Outcome.FAILED, time.monotonic() - began, error=type(error).__name__)
-    last = result.attempts[-1].error_class if result.attempts else ""
-    return ItemResult(number, result.outcome, result.seconds, len(result.attempts), last, result.run, result.repeated)
+    last = result.attempts[-1] if result.attempts else None
+    outcome = result.outcome
+    if last is not None and outcome is Outcome.BAD_INPUT and last.error_class == BudgetError.__name__:
+        outcome = Outcome.REFUSED
+        if shared is not None and is_spent_for_all(last.message):
+            shared.spent.touch()
+    return ItemResult(
+        number=number,
+        outcome=outcome,
+        seconds=result.seconds,
+        attempts=len(result.attempts),
+        error=last.error_class if last is not None else "",
+        run=result.run,
+        skipped=result.repeated,
+        run_id=result.run_id,
+    )
+
+
+def total(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """The sum; None when there is nothing to add up, or one of them isn't known."""
+    known = list(costs)
+    unknown = not known or any(cost is None for cost in known)
+    return None if unknown else sum((cost for cost in known if cost is not None), Decimal(0))
 
 
 class _Local:
@@ -267,7 +326,3 @@ class _Local:
                     result = future.result()
                     hopeless = hopeless or result.outcome is Outcome.MISCONFIGURED
                     yield result
-
-
-def _for_item(options: RunOptions, key: str, publisher: Publisher) -> RunOptions:
-    return replace(options, key=key, parent=publisher.handle, resume="")

@@ -13,7 +13,7 @@ from prodkit.ownership import resolve
 from prodkit.records import RunHandle, RunSpec, Status, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from prodkit.jobs.attempts import AttemptResult
@@ -145,12 +145,33 @@ class Publisher:
         self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
         self._ledger.flush(_FLUSH_SECONDS)
 
+    def price_items(self, items: Mapping[str, str]) -> dict[str, Decimal | None]:
+        """What each item of a fan-out has cost in US dollars, None when that isn't known.
+
+        Each item's run gets its figures and the fan-out's run their sums, as far as MLflow has the captured cells.
+
+        Args:
+            items: an item's run -> MLflow's id of it.
+        """
+        if not items or not self.run_id or self.problem:
+            return {}
+        runs = {run.run_id: run for run in runs_since(self._project, self._begun, most=None)}
+        cells = [run for run in runs.values() if run.kind == "cell" and "cost_usd" in run.metrics]
+        by_item: dict[str, list[RunView]] = {}
+        for cell in cells:
+            for above in _above(cell, runs):
+                by_item.setdefault(above, []).append(cell)
+        for key, run_id in items.items():
+            if by_item.get(run_id):
+                self._ledger.log_metrics(RunHandle(key, self._name), roll_up(by_item[run_id]))
+        if by_item.get(self.run_id):
+            self._ledger.log_metrics(self._job, roll_up(by_item[self.run_id]))
+        self._ledger.flush(_FLUSH_SECONDS)
+        return {key: _cost(by_item.get(run_id, [])) for key, run_id in items.items()}
+
     def cost(self) -> Decimal | None:
         """US dollars of all calls that the job's attempts captured; None when that isn't known."""
-        cells = self._cells()
-        if not cells or any(run.metrics.get("llm_calls_unpriced") for run in cells):
-            return None
-        return sum((Decimal(repr(run.metrics["cost_usd"])) for run in cells), Decimal(0))
+        return _cost(self._cells())
 
     def _roll_up(self) -> None:
         """Give the job run the figures of all its attempts' cells, so that a reviewer can sort jobs by them."""
@@ -169,14 +190,7 @@ class Publisher:
 
     def _is_mine(self, run: RunView, runs: Mapping[str, RunView]) -> bool:
         """Whether the run lies under the job run, at any depth."""
-        seen: set[str] = set()
-        parent = run.parent
-        while parent and parent not in seen:
-            if parent == self.run_id:
-                return True
-            seen.add(parent)
-            parent = runs[parent].parent if parent in runs else ""
-        return False
+        return self.run_id in _above(run, runs)
 
     def _tags(self, run: str, folder: JobFolder) -> dict[str, str]:
         index = folder.index
@@ -197,6 +211,22 @@ class Publisher:
             return {}  # a waiver let the job start without; there is nobody to name
         # the name, because an address would be redacted like any other
         return {"prodkit.owner": contact.name, "prodkit.page": contact.address}
+
+
+def _above(run: RunView, runs: Mapping[str, RunView]) -> list[str]:
+    """The ids of the runs that a run lies under, the nearest first."""
+    found: list[str] = []
+    parent = run.parent
+    while parent and parent not in found:
+        found.append(parent)
+        parent = runs[parent].parent if parent in runs else ""
+    return found
+
+
+def _cost(cells: Sequence[RunView]) -> Decimal | None:
+    if not cells or any(run.metrics.get("llm_calls_unpriced") for run in cells):
+        return None
+    return sum((Decimal(repr(run.metrics["cost_usd"])) for run in cells), Decimal(0))
 
 
 def status_of(outcome: Outcome) -> Status:

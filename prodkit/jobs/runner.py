@@ -41,6 +41,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedBudget:
+    """What many runs may spend together: US dollars, None without a limit. Restarts of a fan-out share the key.
+
+    `spent` is a file that the run leaves which was refused: from then on no other one needs to begin.
+    """
+
+    key: str
+    usd: Decimal | None
+    spent: Path
+
+
+@dataclass(frozen=True, slots=True)
 class RunOptions:
     """How a job is run. None means: as the job folder says. Durations are seconds."""
 
@@ -54,6 +66,8 @@ class RunOptions:
     keep_answers: bool = False  # also after the run has succeeded, so that it can be replayed
     key: str = ""  # a run that succeeded under the same key isn't run again
     fresh_kernels: bool = False  # also for the items of a fan-out, whose kernels are else forked, imports behind them
+    budget: Decimal | None = None  # US dollars for all items of a fan-out; else the manifest's `per_run` is for all
+    shared: SharedBudget | None = None  # what the items of a fan-out may spend together
     parent: RunHandle | None = None  # the fan-out that this run is an item of, which then holds the lock and publishes
 
 
@@ -239,6 +253,7 @@ class _Run:
             stop=stop,
             on_event=on_event,
             replay=self.replayed,
+            shared=self.options.shared,
             forked=self.options.parent is not None and not self.options.fresh_kernels,
         )
 

@@ -99,9 +99,9 @@ def roll_up(cells: Iterable[RunView]) -> dict[str, float]:
     return totals | ({"p95_seconds": max(slowest)} if slowest else {})
 
 
-def runs_since(project: Project, since: datetime) -> list[RunView]:
-    """The project's runs that began at or after `since`, oldest first, at most 1000."""
-    return _search(project, f"attributes.start_time >= {int(since.timestamp() * 1000)}")
+def runs_since(project: Project, since: datetime, *, most: int | None = MOST) -> list[RunView]:
+    """The project's runs that began at or after `since`, oldest first; at most 1000, all of them with `most=None`."""
+    return _search(project, f"attributes.start_time >= {int(since.timestamp() * 1000)}", most=most)
 
 
 def runs_tagged(project: Project, tag: str, value: str) -> list[RunView]:
@@ -212,14 +212,18 @@ def _below(project: Project, root: RunView) -> Iterator[RunView]:
         yield from level
 
 
-def _search(project: Project, condition: str, root: RunView | None = None) -> list[RunView]:
+def _search(project: Project, condition: str, root: RunView | None = None, *, most: int | None = MOST) -> list[RunView]:
     client = _client(project)
     if root is None:
         experiment = client.get_experiment_by_name(project.experiment)
         if experiment is None:
             return []
     place = root.experiment_id if root else experiment.experiment_id
-    found = client.search_runs([place], condition, max_results=MOST, order_by=["attributes.start_time ASC"])
+    order = ["attributes.start_time ASC"]
+    found = page = client.search_runs([place], condition, max_results=most or MOST, order_by=order)
+    while most is None and page.token:
+        page = client.search_runs([place], condition, max_results=MOST, order_by=order, page_token=page.token)
+        found = [*found, *page]
     return [_view(run) for run in found]
 
 

@@ -69,6 +69,7 @@ def remembering_ledger(monkeypatch: pytest.MonkeyPatch) -> RememberingLedger:
     from prodkit.jobs.publishing import Publisher
 
     monkeypatch.setattr(Publisher, "cost", lambda self: None)
+    monkeypatch.setattr(Publisher, "price_items", lambda self, items: {})
     return RememberingLedger()
 
 
