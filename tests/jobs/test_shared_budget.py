@@ -31,6 +31,7 @@ client = OpenAI(**openai_options())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_items_share_a_budget(
     make_job: Callable[..., Path], mlflow_template: Path, monkeypatch: pytest.MonkeyPatch
