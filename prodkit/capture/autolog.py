@@ -7,6 +7,7 @@ on is in this file and listed in `broken`, which a test calls: it says what an M
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import wrapt
 
+from prodkit.capture import lookups
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ def _enable(library: Any) -> None:
                 if AUTOLOGGING_INTEGRATIONS.get(name):
                     return
                 flavour.autolog(silent=True)
+                lookups.remember(flavour, name)
         except Exception as error:  # it must not break the user's import
             if library.__name__ in _Seam.failed and _Seam.host is not None:
                 _Seam.host.problem(f"MLflow can't trace {library.__name__}: {type(error).__name__}.")
@@ -208,6 +211,7 @@ def _handle() -> RunHandle | None:
     return handle if known else None
 
 
+@functools.lru_cache(maxsize=16)
 def _as_run(handle: RunHandle) -> Any:
     from mlflow.entities import Run, RunData, RunInfo
     from mlflow.tracking.fluent import ActiveRun

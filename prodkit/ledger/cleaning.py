@@ -27,6 +27,7 @@ _IDENTITY = ("user.id", "mlflow.trace.user", "mlflow.user")
 _REQUEST_ID = "mlflow.traceRequestId"
 _TRACE_ID = re.compile(r'"?tr-[0-9a-f]{32}"?')
 _MAX_DEPTH = 200
+_ATOMS = frozenset({type(None), bool, int, float, str})
 _SHORT, _MOST_KNOWN, _MOST_SEEN = 200, 4096, 48
 
 
@@ -92,12 +93,12 @@ class Cleaning:
         """A cleaned mapping; empty when it can't be cleaned."""
         if not mapping:
             return {}
+        mark = repr(mapping) if all(type(value) in _ATOMS for value in mapping.values()) else ""
+        if mark and mark in self._known:  # labels are the same on most records of a run
+            return dict(mapping)
         copy = plain(mapping)
-        mark = json.dumps(copy)
-        if mark in self._known:
-            return dict(copy)
         cleaned = self._clean(copy)
-        if cleaned == copy:
+        if mark and cleaned == copy == mapping:
             self._remember(mark)
         return cleaned if isinstance(cleaned, dict) else {"withheld": WITHHELD}
 
@@ -217,17 +218,26 @@ class Cleaning:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """The value as JSON can carry it: text is valid Unicode without NUL, unknown objects become their type's name."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         return _valid(value)
+    if kind in _ATOMS:
+        return value
     if depth > _MAX_DEPTH:
         return "[nested too deeply]"
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         copy = {_valid(str(key)): plain(inner, depth + 1) for key, inner in value.items()}
         return media.in_mapping(copy) if media.FIELDS & copy.keys() else copy
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner, depth + 1) for inner in value]
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> Any:
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return _valid(value)
     if isinstance(value, Decimal | datetime | date):
         return str(value)
     if isinstance(value, bytes | bytearray):

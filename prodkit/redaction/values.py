@@ -74,6 +74,10 @@ class Walker:
             return self._mark("uncleanable")
         self._path.add(id(value))
         try:
+            if kind is dict:
+                return self._mapping(value)  # type: ignore[arg-type]
+            if kind is list:
+                return [self.clean(item) for item in value]  # type: ignore[attr-defined]
             return self._container(value)
         finally:
             self._path.discard(id(value))
@@ -111,17 +115,25 @@ class Walker:
     def _mapping(self, value: Mapping[Any, Any]) -> dict[str, JSON]:
         cleaned: dict[str, JSON] = {}
         # {"name": "DB_PASSWORD", "value": "..."}
-        owner = next((value[key] for key in ("name", "key") if isinstance(value.get(key), str)), "")
+        owner = ""
+        if "value" in value:
+            owner = next((value[key] for key in ("name", "key") if isinstance(value.get(key), str)), "")
         for key, item in value.items():
             name = key if type(key) is str else str(self.clean(key))
             written = self._clean_text(name) if type(key) is str else name
             while written in cleaned:  # two names may have become the same marker
                 written += "+"
-            cleaned[written] = self._named(owner if owner and name == "value" else name, item)
+            if item is None:
+                cleaned[written] = None
+            else:
+                cleaned[written] = self._named(owner if owner and name == "value" else name, item)
         return cleaned
 
     def _named(self, name: str, item: object) -> JSON:
         """A value whose name may say that it is a secret."""
+        kind = type(item)
+        if kind is dict or kind is float or kind is bool:
+            return self.clean(item)
         if not item or len(name) > _LONGEST_NAME or isinstance(item, (bool, float, Mapping)):
             return self.clean(item)
         says = _said_by(name)
