@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import wrapt
 
-from prodkit.capture import lookups
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -122,7 +121,6 @@ def _enable(library: Any) -> None:
                 if AUTOLOGGING_INTEGRATIONS.get(name):
                     return
                 flavour.autolog(silent=True)
-                lookups.remember(flavour, name)
         except Exception as error:  # it must not break the user's import
             if library.__name__ in _Seam.failed and _Seam.host is not None:
                 _Seam.host.problem(f"MLflow can't trace {library.__name__}: {type(error).__name__}.")
