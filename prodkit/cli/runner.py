@@ -113,6 +113,11 @@ def run(
     )
     if replay and over is not None:
         raise ParameterError("parameters.replay-over", "--replay runs a job once.", where="--over", fix="leave one out")
+    if budget is not None and over is None:
+        fix = "set budget.per_run in prodkit.yaml, which holds for one run"
+        raise ParameterError(
+            "parameters.budget-over", "--budget is for all items of --over.", where="--budget", fix=fix
+        )
     if require_approval:
         _require_approval(job)
     console = screen.console(stderr=True)

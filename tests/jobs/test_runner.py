@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import nbformat
 import pytest
+from click.testing import CliRunner
 
 from prodkit.errors import ConfigError, ParameterError, TransientError
 from prodkit.jobs.ends import Outcome
