@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
+from prodkit.cli import cli
 from prodkit.errors import ConfigError, ParameterError, TransientError
 from prodkit.jobs.ends import Outcome
 from prodkit.records import Status
@@ -302,3 +303,22 @@ def test_the_command_ends_with_143_on_sigterm(make_job: Callable[..., Path], mlf
         [sys.executable, "-m", "prodkit", "runs", "--json"], capture_output=True, text=True, check=True, cwd=root
     )
     assert json.loads(listed.stdout)[0]["outcome"] == "terminated"
+
+
+def test_a_file_with_an_unknown_name_starts_nothing(make_job: Callable[..., Path], tmp_path: Path) -> None:
+    """A parameters file with a name that the job doesn't have is refused with the nearest one; nothing has run."""
+    job = make_job("print(number)", parameters={"number": ("int", 1)})
+    params = tmp_path / "params.yaml"
+    params.write_text("numbr: 3\n")
+    with pytest.raises(ParameterError) as caught:
+        CliRunner().invoke(cli, ["run", str(job), "--params", str(params)], catch_exceptions=False)
+    assert caught.value.code == "parameters.unknown"
+    assert "number" in caught.value.fix
+    assert not list((tmp_path / "project").rglob("attempt-*.ipynb"))
+
+
+def test_a_budget_for_items_needs_items(make_job: Callable[..., Path]) -> None:
+    """`--budget` holds for all items of `--over`; without them it is refused, and never silently ignored."""
+    with pytest.raises(ParameterError) as caught:
+        CliRunner().invoke(cli, ["run", str(make_job("print(1)")), "--budget", "0.5"], catch_exceptions=False)
+    assert caught.value.code == "parameters.budget-over"
