@@ -92,3 +92,12 @@ def client(notebook: Notebook, prodkit_provider: Any) -> Any:
     notebook.shell.user_ns["client"] = made
     yield made
     made.close()
+
+
+@pytest.fixture
+def in_kernel(project: Project, prodkit_provider: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose kernels find the simulated provider and no user configuration."""
+    for name, value in prodkit_provider.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IPYTHONDIR", str(project.root / "ipython"))
+    return project

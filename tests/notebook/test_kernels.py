@@ -20,15 +20,6 @@ ASK = (
 SETUP = "%load_ext prodkit\nfrom openai import AsyncOpenAI, OpenAI\nfrom prodkit.testing import openai_options\nclient = OpenAI(**openai_options())"
 
 
-@pytest.fixture
-def in_kernel(project: Project, prodkit_provider: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project whose kernels find the simulated provider and no user configuration."""
-    for name, value in prodkit_provider.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("IPYTHONDIR", str(project.root / "ipython"))
-    return project
-
-
 def notebook_of(*cells: str) -> Any:
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
