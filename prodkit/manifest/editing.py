@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _ITEM = re.compile(r"^( *)- ", re.MULTILINE)
 _KEY = re.compile(r"^( *)[^\s#-][^#\n]*:[ \t]*(?:#.*)?$", re.MULTILINE)
 _SPACED = re.compile(r"^( *(?:- )?[^\s:]+:)( +)(?=\S)")
+_RESOLVER: Any = yaml.SafeLoader("")
+_TEXT = "tag:yaml.org,2002:str"
 _WIDE = 4096  # ruamel mustn't wrap a line that its author has not
 
 
@@ -60,14 +62,49 @@ def edit_yaml(text: str, change: Callable[[Any], None]) -> str:
         ) from error
     if data is None:  # nothing but comments
         change(data := CommentedMap())
+        _quote(data)
         return f"{text.rstrip()}\n{_dump(rules, data)}".lstrip("\n") if data else text
     if not isinstance(data, dict):
         raise ConfigError("manifest.yaml", "The file isn't a mapping of sections.", where="line 1")
+    _keep_plain(data)
     plain = _dump(rules, data)
     change(data)
+    _quote(data)
     wanted = _dump(rules, data)
     merged = "".join(_merge(*(part.splitlines(keepends=True) for part in (text, plain, wanted))))
     return merged if _same(merged, wanted) else wanted
+
+
+def _keep_plain(data: Any) -> None:
+    """Mark what stands in the file without quotes and isn't text to PyYAML, so that it stays as it is."""
+    from ruamel.yaml.scalarstring import PlainScalarString
+
+    _replace_ambiguous(data, PlainScalarString)
+
+
+def _quote(data: Any) -> None:
+    """Put quotes around new text that PyYAML, by YAML 1.1, would read as something else: `no`, `10:20`.
+
+    ruamel writes by YAML 1.2, to which they are text anyway. Its own mode for 1.1 takes a column `y` for a truth value.
+    """
+    from ruamel.yaml.scalarstring import SingleQuotedScalarString
+
+    _replace_ambiguous(data, SingleQuotedScalarString)
+
+
+def _replace_ambiguous(data: Any, kind: type[str]) -> None:
+    parts, seen = [data], {id(data)}
+    while parts:
+        part = parts.pop()
+        merged = list(getattr(part, "merge", ()))  # what `<<` brings in stays where it stands
+        for key, value in list(part.items() if isinstance(part, dict) else enumerate(part)):
+            if any(other.get(key) == value for other in merged):
+                continue
+            if type(value) is str and _RESOLVER.resolve(yaml.ScalarNode, value, (True, False)) != _TEXT:
+                part[key] = kind(value)
+            elif isinstance(value, dict | list) and id(value) not in seen:
+                seen.add(id(value))
+                parts.append(value)
 
 
 def read_text(path: Path) -> str | None:

@@ -57,6 +57,7 @@ def test_a_changed_value_changes_one_line(tickets):
         ("amount_eur", "maximum", "5000", "amount_eur.maximum", "5000"),
         ("body", "maxLength", "4000", "body.maxLength", "4000"),
         ("subject", "enum", '["a, b", "c"]', "subject.enum", '["a, b", "c"]'),
+        ("subject", "enum", "yes, no, 10:20, 012", "subject.enum", "yes, no, 10:20, 012"),
         ("subject", "required", "", "subject.required", ""),
         ("body", "unique", "", "body.unique", ""),
         ("created_at", "maximum", "2030-01-01T00:00:00", "created_at.maximum", "2030-01-01 00:00:00"),

@@ -80,6 +80,24 @@ def test_from_nothing_and_from_comments_alone():
     assert edit_yaml("# only words\n", lambda data: data.update(a=1)) == "# only words\na: 1\n"
 
 
+def test_text_stays_text_beside_what_is_none():
+    """New text that YAML 1.1 would read as a truth value, number or date comes back as text; what stood there stays."""
+    text = "base: &b {flag: yes, at: 10:20}\none: {<<: *b, y: 012}\ntwo:\n  <<: *b\n  n: off   # for now\n"
+    new = ["no", "Off", "10:20", "012", "2026-01-01", "1_000", "~", "null", "y", "1e3", "=", "plain"]
+
+    def change(data):
+        data["one"]["new"] = list(new)
+        data["two"]["new"] = {"deep": list(new)}
+
+    changed = edit_yaml(text, change)
+    expected = yaml.safe_load(text)
+    expected["one"]["new"], expected["two"]["new"] = new, {"deep": new}
+    assert yaml.safe_load(changed) == expected
+    assert "base: &b {flag: yes, at: 10:20}\n" in changed
+    assert "  <<: *b\n  n: off   # for now\n" in changed
+    assert yaml.safe_load(edit_yaml("# nothing yet\n", lambda data: data.update(a="no"))) == {"a": "no"}
+
+
 @pytest.mark.parametrize("text", ["a: [1\n", "- a list\n", "just words\n", "a: 1\na: 2\n"])
 def test_what_is_no_mapping_is_refused(text):
     """A broken file is an error that says so, not a file that is written anew."""
