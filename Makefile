@@ -8,9 +8,10 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 SLOWLY  = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 TESTS  ?= tests
 FRAMEWORKS = tests/capture/test_frameworks.py
+LINT   = tests/contracts/test_datacontract_lint.py
 ARGS   ?=
 
-.PHONY: demo test test-slow test-frameworks bench check notebooks lock clean
+.PHONY: demo test test-slow test-frameworks test-datacontract bench check notebooks lock clean
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -54,11 +55,22 @@ $(VENV)/.sdks: $(VENV)/.test
 	@touch $@
 
 test-slow: $(VENV)/.test
-	@$(BIN)/python -m pytest $(TESTS) --ignore tests/benchmarks --ignore $(FRAMEWORKS) -m slow --timeout 600 $(ARGS)
+	@$(BIN)/python -m pytest $(TESTS) --ignore tests/benchmarks --ignore $(FRAMEWORKS) --ignore $(LINT) -m slow --timeout 600 $(ARGS)
 	@$(MAKE) --no-print-directory test-frameworks
+	@$(MAKE) --no-print-directory test-datacontract
 
 test-frameworks: $(VENV)/.sdks
 	@PYTHONPATH=$(VENV)/sdks $(BIN)/python -m pytest $(FRAMEWORKS) -m slow --timeout 600 $(ARGS)
+
+# the contract files' linter has an environment of its own: some fifty packages that nothing here imports
+$(VENV)/.datacontract: $(VENV)/.test
+	@echo "prodkit: installing the linter of contract files"
+	@$(BIN)/python -m venv --clear $(VENV)/datacontract
+	@$(BIN)/uv pip install --quiet --python $(VENV)/datacontract/bin/python 'datacontract-cli>=1.2' || $(VENV)/datacontract/bin/python -m pip install --quiet 'datacontract-cli>=1.2'
+	@touch $@
+
+test-datacontract: $(VENV)/.datacontract
+	@$(BIN)/python -m pytest $(LINT) -m slow --timeout 600 $(ARGS)
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --timeout 600 -q $(ARGS)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -236,16 +234,3 @@ def test_files_conform_to_the_standards_schema(tickets_contract: Contract, ticke
     )
     for contract in (tickets_contract, infer(tickets, "tickets")):
         jsonschema.Draft201909Validator(schema).validate(yaml.safe_load(contract.to_yaml()))
-
-
-@pytest.mark.slow
-def test_datacontract_lint_agrees(tickets_path: Path, tickets: pd.DataFrame, tmp_path: Path) -> None:
-    """datacontract-cli, which we didn't write, finds nothing wrong with the demo's contract and a drafted one."""
-    tool = shutil.which("datacontract")
-    if tool is None:
-        pytest.skip("datacontract isn't on the PATH: pip install datacontract-cli in an environment of its own")
-    drafted = tmp_path / "drafted.odcs.yaml"
-    drafted.write_text(infer(tickets, "tickets").to_yaml(), encoding="utf-8")
-    for path in (tickets_path, drafted):
-        done = subprocess.run([tool, "lint", str(path)], capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stdout
