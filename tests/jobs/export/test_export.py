@@ -424,6 +424,23 @@ def test_a_passed_review_is_refused_with_its_line(exported: Callable[..., Export
     assert error.where == "prodkit.yaml:9 (owners.review_by)"
 
 
+def test_the_runbook_tells_no_password(exported: Callable[..., ExportReport], owned: Project):
+    """The runbook says where a source's data lies without the password that somebody has put into the location."""
+    manifest = owned.root / "prodkit.yaml"
+    manifest.write_text(
+        manifest.read_text()
+        + "data_sources:\n"
+        + "  crm: {kind: sql, location: 'postgresql://ada:canary-pw@db:5432/shop', owner: ana}\n"
+        + "  erp: {kind: sql, location: 'mssql://db/erp?Uid=ada;Pwd=canary-22;', owner: ana}\n"
+        + "  files: {kind: csv, location: 'data/{batch}/*.csv', owner: ana}\n"
+    )
+    report = exported('import prodkit\n\nprint([prodkit.read("crm"), prodkit.read("erp"), prodkit.read("files")])')
+    readme = (report.job / "README.md").read_text()
+    assert "canary" not in readme
+    assert "`postgresql://ada:[redacted:password]@db:5432/shop`" in readme
+    assert "`data/{batch}/*.csv`" in readme
+
+
 def test_waivers_are_shown(exported: Callable[..., ExportReport], owned: Project):
     """What is waived is exported, and shown in the report and in the runbook with who allowed it and why."""
     manifest = owned.root / "prodkit.yaml"
