@@ -114,6 +114,24 @@ def test_async_overhead_with_deadline(benchmark):
     assert cost < peers["tenacity"]
 
 
+def test_sync_overhead_with_deadline(benchmark):
+    """With a deadline that the function keeps to itself, as an SDK does with its `timeout`: below half of tenacity's."""
+
+    def timed(timeout: float = 0.0) -> int:
+        return 1
+
+    ours = resilient(deadline=10, timeout_to="timeout")(timed)
+    benchmark(ours)
+    base = seconds_each(timed)
+    cost = seconds_each(ours) - base
+    peers = {
+        "tenacity, no deadline": seconds_each(tenacity.retry(timed)) - base,
+        "prodkit, in a worker thread": seconds_each(resilient(deadline=10)(plain)) - seconds_each(plain),
+    }
+    told_overhead(benchmark, cost, peers)
+    assert cost * 2 < peers["tenacity, no deadline"]
+
+
 def test_run_call_overhead(benchmark):
     """`run_call`, which also tells who served, costs a quarter of tenacity at most."""
     policy, call = Policy(), Call("openai", "m", lambda target, timeout: 1, isolate=False)
