@@ -99,16 +99,17 @@ def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab."""
+    """A running JupyterLab, or Notebook 7, which is built of the same parts."""
 
     base: str
     token: str
     root: Path
+    documents: str = "doc/tree"
 
     def open(self, watched: Watched, notebook: str) -> Page:
         """Open a notebook in single-document mode and wait for an idle kernel."""
         page = watched.page
-        page.goto(f"{self.base}/doc/tree/{notebook}?token={self.token}&reset")
+        page.goto(f"{self.base}/{self.documents}/{notebook}?token={self.token}&reset")
         page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)").wait_for(timeout=90_000)
         page.wait_for_function(
             """() => { const w = window.jupyterapp && window.jupyterapp.restored && window.jupyterapp.shell.currentWidget;
@@ -125,10 +126,10 @@ class Lab:
 
 @pytest.fixture
 def start_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
-    """Starts a JupyterLab on loopback: `start_lab(root, theme="dark", env={...})`."""
+    """Starts a JupyterLab on loopback: `start_lab(root, theme="dark", env={...})`; Notebook 7 with `app="notebook"`."""
     running = []
 
-    def start(root: Path, theme: str = "light", env: dict[str, str] | None = None) -> Lab:
+    def start(root: Path, theme: str = "light", env: dict[str, str] | None = None, app: str = "jupyterlab") -> Lab:
         home = tmp_path / f"lab-{len(running)}"
         settings = home / "settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True)
@@ -149,11 +150,12 @@ def start_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
         folders |= {"rt": "JUPYTER_RUNTIME_DIR", "ipy": "IPYTHONDIR"}
         environment = {**os.environ, **{variable: str(home / name.lower()) for name, variable in folders.items()}}
         command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+            sys.executable, "-m", app, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
             f"--ServerApp.root_dir={root}", "--LabApp.news_url=None",
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.extension_manager=readonly",
             "--LabApp.expose_app_in_browser=True",
+            "--JupyterNotebookApp.expose_app_in_browser=True",
         ]  # fmt: skip
         with (home / "lab.log").open("w") as log:
             process = subprocess.Popen(command, env=environment | (env or {}), stdout=log, stderr=subprocess.STDOUT)
@@ -162,11 +164,11 @@ def start_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
         for _ in range(240):
             try:
                 with urllib.request.urlopen(f"{base}/api?token={token}", timeout=1):  # noqa: S310  our own server
-                    return Lab(base, token, root)
+                    return Lab(base, token, root, "notebooks" if app == "notebook" else "doc/tree")
             except OSError:
                 assert process.poll() is None, (home / "lab.log").read_text()
                 time.sleep(0.25)
-        raise AssertionError("JupyterLab didn't start: " + (home / "lab.log").read_text())
+        raise AssertionError(f"{app} didn't start: " + (home / "lab.log").read_text())
 
     yield start
     for process in running:
