@@ -100,12 +100,14 @@ def find_readings(folder: JobFolder, project: Project, values: Mapping[str, Any]
 def _check(reading: Reading, project: Project, on_checked: Callable[[str, str], None]) -> Iterator[str]:
     from prodkit.contracts import Contract, validate
     from prodkit.sources import read
+    from prodkit.sources.reading import unannounced
 
     spec = project.manifest.data_sources[reading.source]
     if spec.kind not in _FROM_FILES or reading.params is None:
         yield f"`{reading.source}` isn't checked before the start: only the running notebook knows what it reads."
         return
-    frame = read(reading.source, project=project, **reading.params)
+    with unannounced():  # the kernel reads it again, and tells
+        frame = read(reading.source, project=project, **reading.params)
     validation = validate(frame, Contract.load(project.path(spec.contract)), mode=reading.mode)  # type: ignore[arg-type]
     on_checked(reading.source, validation.to_html())
     try:

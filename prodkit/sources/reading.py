@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import string
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +20,14 @@ from prodkit.sources.report import ATTRIBUTE, ReadReport, listeners
 from prodkit.sources.tables import Harvest, frame, gather, without_copies
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from prodkit.manifest.model import DataSourceSpec
 
 _logger = logging.getLogger("prodkit.sources")
+_unannounced: ContextVar[bool] = ContextVar("unannounced", default=False)
 _SAFE = re.compile(r"[\w.-]{1,100}")
 _FILES = {"excel": (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"), "csv": (), "parquet": ()}
 
@@ -148,7 +153,19 @@ def _typed(paths: dict[str, Path], kind: str, options: TableOptions) -> tuple[pd
     return frame(harvest, options), harvest
 
 
+@contextlib.contextmanager
+def unannounced() -> Iterator[None]:
+    """What is read inside isn't told: it is read once more by somebody who tells it, as a job's kernel does."""
+    before = _unannounced.set(True)
+    try:
+        yield
+    finally:
+        _unannounced.reset(before)
+
+
 def _announce(report: ReadReport) -> None:
+    if _unannounced.get():
+        return
     for listener in listeners:
         listener(report)
     if not listeners and not report.ok:

@@ -12,6 +12,7 @@ import pytest
 
 from prodkit.errors import ConfigError, DataError, ParameterError
 from prodkit.sources import ORIGIN, read
+from prodkit.sources.reading import unannounced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,12 +112,17 @@ def test_without_a_face_problems_go_to_the_log(
     sources: Callable[..., Project],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In a plain script nobody misses that a file was unreadable."""
+    """In a plain script nobody misses that a file was unreadable, unless who reads says that somebody else will tell."""
     sheet("a.xlsx", [HEAD, ["A1", "2026-10-03", 1, "x"]])
     (tmp_path / "data" / "b.xlsx").write_bytes(b"")
     with caplog.at_level(logging.WARNING, "prodkit.sources"):
         read("orders", project=sources())
     assert "b.xlsx" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "prodkit.sources"), unannounced():
+        found = read("orders", project=sources())
+    assert caplog.text == ""
+    assert not found.attrs["prodkit"].ok
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(
