@@ -205,7 +205,9 @@ def _announce(crossed: Sequence[tuple[Limit, float, Decimal]]) -> tuple[Announce
 
 def _usd(amount: Decimal) -> str:
     """`$1.50`, with more places below a cent."""
-    return f"${amount:,.2f}" if amount >= Decimal("0.01") or amount == 0 else f"${amount:.6f}"
+    if amount >= Decimal("0.01") or amount == 0:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(6, -amount.adjusted())}f}"  # a limit is never shown as nothing
 
 
 def refusal(obstacle: Obstacle, amount: Decimal) -> BudgetError:

@@ -44,6 +44,13 @@ def test_each_limit_holds(tmp_path, scope):
     money.reserve(scopes, 2 * CENT)
 
 
+def test_the_smallest_limit_is_shown(tmp_path):
+    """A limit far below a cent is told with its digits, not as $0.000000."""
+    with pytest.raises(BudgetError) as caught:
+        budgets(tmp_path).reserve(Scopes(run="r", cell="c", cell_limit=Decimal("0.0000001")), CENT)
+    assert "budget of $0.0000001;" in caught.value.what
+
+
 def test_another_day(tmp_path):
     """A new day begins with nothing spent."""
     money = budgets(tmp_path, per_day=1)
