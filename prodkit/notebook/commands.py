@@ -127,8 +127,9 @@ class Commands:
         return RequestBrowser(self._runs)
 
     def contract(self, words: Sequence[str]) -> Table:
-        """Draft a contract from a dataframe: `%prodkit contract FRAME [--to contracts/FRAME.odcs.yaml]`."""
+        """Draft a contract from a dataframe: `%prodkit contract infer FRAME [--to contracts/FRAME.odcs.yaml]`."""
         from prodkit.contracts import infer
+        from prodkit.contracts.listing import lines
 
         name, target = _frame_and_target(words)
         frame = self._shell.user_ns.get(name)
@@ -141,8 +142,9 @@ class Commands:
         if target is not None:
             _write_new(find_project().path(target), drafted.to_yaml())
             remarks.append(f"written to {target}")
-        rows = tuple((rule.column or "whole table", rule.kind, rule.argument, rule.id) for rule in drafted.rules)
-        return Table(f"contract of {name}", ("column", "rule", "value", "id"), rows, tuple(remarks))
+        return Table(
+            f"contract of {name}", ("column", "rule", "what", "rests on"), tuple(lines(drafted)), tuple(remarks)
+        )
 
     def owners(self, words: Sequence[str]) -> Table:
         """Who answers for what, and what is wrong with that."""
@@ -258,7 +260,7 @@ def _second_opinion(history: Sequence[RunSummary]) -> list[str]:
 
 
 def _frame_and_target(words: Sequence[str]) -> tuple[str, str | None]:
-    match list(words):
+    match list(words[1:] if words[:1] == ["infer"] and len(words) > 1 else words):  # as on the command line
         case [name]:
             return name, None
         case [name, "--to", target]:

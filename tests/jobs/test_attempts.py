@@ -153,6 +153,7 @@ def test_each_end_has_its_exit_code() -> None:
         "ok": 0,
         "failed": 1,
         "bad-input": 65,
+        "refused": 65,
         "transient": 75,
         "misconfigured": 78,
         "kernel-died": 138,

@@ -111,8 +111,9 @@ def test_costs_say_what_mlflow_would_say(notebook: Any, client: Any, project: Pr
 def test_contract_drafts_from_the_frame_and_never_overwrites(notebook: Any, project: Project) -> None:
     """The draft is shown, written where asked, and a file that is there is left alone."""
     notebook.run("import pandas as pd\npeople = pd.DataFrame({'name': ['a', 'b', 'c'], 'age': [30, 41, 52]})")
-    ran = notebook.run("%prodkit contract people --to contracts/people.odcs.yaml")
+    ran = notebook.run("%prodkit contract infer people --to contracts/people.odcs.yaml")
     assert "age" in shown(ran)
+    assert "no empty cell in 3 rows" in shown(ran), "each rule comes with its evidence"
     written = project.root / "contracts" / "people.odcs.yaml"
     text = written.read_text()
     assert "people" in text
