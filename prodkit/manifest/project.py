@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prodkit.manifest.load import load
-from prodkit.manifest.model import Manifest, Service
+if TYPE_CHECKING:
+    from prodkit.manifest.model import Manifest
 
 MANIFEST = "prodkit.yaml"
 STATE = ".prodkit"
@@ -59,6 +60,9 @@ def find_project(start: Path | None = None) -> Project:
     Raises:
         ConfigError: the manifest is there and wrong.
     """
+    from prodkit.manifest.load import load  # here, because half of the time that `%load_ext prodkit` took went into it
+    from prodkit.manifest.model import Manifest, Service
+
     begin = (start or Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())).resolve()
     if begin.is_file():
         begin = begin.parent

@@ -51,6 +51,17 @@ def test_help_loads_nothing_heavy():
     assert not [name for name in loaded if name.split(".")[0] in set(HEAVY) - {"click"}]
 
 
+def test_the_extension_loads_nothing_heavy():
+    """`%load_ext prodkit` brings neither MLflow nor pandas nor the manifest's models: they come with the first capture."""
+    loaded = loaded_by(
+        "import json, sys\nfrom IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\nbefore = set(sys.modules)\nshell.run_line_magic('load_ext', 'prodkit')\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    assert "prodkit.notebook.magics" in loaded
+    assert not [name for name in loaded if name.split(".")[0] in set(HEAVY) - {"IPython", "yaml", "sqlite3"}]
+
+
 def test_front_door_is_small_and_real():
     """The front door has at most 15 names, each says what it is, and an unknown one is an AttributeError."""
     import prodkit

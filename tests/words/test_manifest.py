@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prodkit.errors import ConfigError
-from prodkit.manifest import Manifest, find_project, load, parse
+from prodkit.manifest import Manifest, find_project, parse
+from prodkit.manifest.load import load
 
 if TYPE_CHECKING:
     from pathlib import Path
