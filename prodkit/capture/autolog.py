@@ -7,15 +7,16 @@ on is in this file and listed in `broken`, which a test calls: it says what an M
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import inspect
 import json
 import os
 import sys
 import threading
 import warnings
 import weakref
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -128,6 +129,18 @@ def _enable(library: Any) -> None:
             return
         _Seam.failed.discard(library.__name__)
         _Seam.flavours.add(name)
+        _keep_signatures(name)
+
+
+def _keep_signatures(flavour: str) -> None:
+    """MLflow works out the signature of the SDK's function anew in each call, at 60 us; here it is left on it once."""
+    from mlflow.utils import gorilla
+    from mlflow.utils.autologging_utils import safety
+
+    for patch in safety._AUTOLOGGING_PATCHES.get(flavour, ()):  # noqa: SLF001
+        with contextlib.suppress(AttributeError, TypeError, ValueError):  # properties, and what has no signature
+            original = gorilla.get_original_attribute(patch.destination, patch.name)
+            original.__signature__ = inspect.signature(original)
 
 
 def _install() -> None:
@@ -315,7 +328,7 @@ def open_span(name: str, kind: str, inputs: Any) -> Any:
     return span
 
 
-@contextmanager
+@contextlib.contextmanager
 def active(span: Any) -> Iterator[None]:
     """Spans that begin inside lie below this one."""
     from mlflow.tracing import provider
@@ -368,7 +381,8 @@ def broken() -> tuple[str, ...]:
             "ActiveRun",
         ),
         "mlflow.tracking._tracking_service.utils": ("_tracking_uri", "get_tracking_uri"),
-        "mlflow.utils.autologging_utils": ("AUTOLOGGING_INTEGRATIONS",),
+        "mlflow.utils.autologging_utils": ("AUTOLOGGING_INTEGRATIONS", "safety._AUTOLOGGING_PATCHES"),
+        "mlflow.utils.gorilla": ("get_original_attribute",),
     }
     return tuple(
         f"{module}.{path}" for module, paths in wanted.items() for path in paths if not _has(module, path.split("."))

@@ -71,7 +71,7 @@ class Redactor:
         counts: Counter[str] = Counter()
         if type(value) is str:
             return Cleaned(self._clean_text(value, counts), dict(counts))
-        walker = Walker(lambda text: self._clean_text(text, counts), self._replace, counts)
+        walker = Walker(lambda text: self._clean_text(text, counts), self._replace, counts, self._harmless)
         return Cleaned(walker.clean(value), dict(counts))
 
     def _clean_text(self, text: str, counts: Counter[str]) -> str:

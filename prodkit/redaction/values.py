@@ -9,7 +9,7 @@ import enum
 import math
 import re
 import uuid
-from collections.abc import Callable, Mapping, Set as AbstractSet
+from collections.abc import Callable, Container, Mapping, Set as AbstractSet
 from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -43,12 +43,17 @@ class Walker:
         clean_text: cleans one text.
         replace: makes the marker of a text and its class.
         counts: how many findings of each class, added to.
+        harmless: texts that are known to stay as they are.
     """
 
     def __init__(
-        self, clean_text: Callable[[str], str], replace: Callable[[str, str], str], counts: Counter[str]
+        self,
+        clean_text: Callable[[str], str],
+        replace: Callable[[str, str], str],
+        counts: Counter[str],
+        harmless: Container[str],
     ) -> None:
-        self._clean_text, self._replace, self._counts = clean_text, replace, counts
+        self._clean_text, self._replace, self._counts, self._harmless = clean_text, replace, counts, harmless
         self._path: set[int] = set()
         self._nodes = 0
 
@@ -118,13 +123,16 @@ class Walker:
         owner = ""
         if "value" in value:
             owner = next((value[key] for key in ("name", "key") if isinstance(value.get(key), str)), "")
+        harmless = self._harmless
         for key, item in value.items():
-            name = key if type(key) is str else str(self.clean(key))
-            written = self._clean_text(name) if type(key) is str else name
+            if type(key) is str:
+                name, written = key, key if key in harmless else self._clean_text(key)
+            else:
+                name = written = str(self.clean(key))
             while written in cleaned:  # two names may have become the same marker
                 written += "+"
-            if item is None:
-                cleaned[written] = None
+            if item is None or item is True or item is False:
+                cleaned[written] = item
             else:
                 cleaned[written] = self._named(owner if owner and name == "value" else name, item)
         return cleaned
@@ -132,11 +140,13 @@ class Walker:
     def _named(self, name: str, item: object) -> JSON:
         """A value whose name may say that it is a secret."""
         kind = type(item)
-        if kind is dict or kind is float or kind is bool:
+        if kind is dict or kind is float:
             return self.clean(item)
         if not item or len(name) > _LONGEST_NAME or isinstance(item, (bool, float, Mapping)):
             return self.clean(item)
         says = _said_by(name)
+        if not says and kind is str:
+            return item if item in self._harmless else self._clean_text(item)  # type: ignore[arg-type]
         if says == "secret" or (says == "token" and _is_token(item)):
             if isinstance(item, (list, tuple)):
                 return [self._named(name, part) for part in item]

@@ -15,6 +15,15 @@ def test_mlflow_is_as_the_seam_expects():
     assert autolog.broken() == ()
 
 
+def test_signatures_are_worked_out_once(here, client, ask):
+    """MLflow finds the signature of the SDK's function on it, instead of working it out anew in each call."""
+    here()
+    with run("calls"):
+        ask(client)
+    original = type(client.chat.completions).create.__wrapped__  # below MLflow's own wrapper
+    assert "messages" in vars(original)["__signature__"].parameters
+
+
 @pytest.mark.parametrize("sdk", sdks.SDKS)
 def test_sdks_are_as_the_guard_expects(sdk):
     """Every private part of the SDKs that the guard leans on is where it is expected."""
