@@ -15,8 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
 
+import nbformat
 import pandas as pd
 import pytest
+from nbclient import NotebookClient
 
 from prodkit.capture import request, run
 from prodkit.capture.prompts import prompt
@@ -238,10 +240,14 @@ def planted(here: Any, echo: Any, caplog: Any) -> Any:
     traced = run("traced")
     with pytest.raises(RuntimeError), traced, mlflow.start_span("failing"):
         fail()
+    ship(project)
+    return project, "\n".join(shown), caplog.text
+
+
+def ship(project: Any) -> None:
     report = Ledger.open(project).flush(60)
     assert report.pending == 0, report
     assert Ledger.open(project)._shipments.rejections() == []
-    return project, "\n".join(shown), caplog.text
 
 
 def card(opened: Any) -> str:
@@ -253,22 +259,22 @@ def card(opened: Any) -> str:
 def test_no_canary_is_found_anywhere(planted: Any) -> None:
     """No file under `.prodkit` but the rows set aside, no card and no log line holds a canary in any form."""
     project, shown, logged = planted
+    assert found_in(project, card=shown.encode(), log=logged.encode()) == []
+    for path in project.state.glob("quarantine/*"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def found_in(project: Any, **beside: bytes) -> list[tuple[str, str]]:
+    """Each path's canary that stands in a file under `.prodkit`, in a file's name, or in what is given beside."""
     files = [path for path in project.state.rglob("*") if path.is_file()]
     contents = {str(path.relative_to(project.state)): path.read_bytes() for path in files}
     assert all(any(name.startswith(kind) for name in contents) for kind in SEARCHED)
-    aside = {name for name in contents if name.startswith("quarantine/")}  # whose rows somebody has to mend
-    found = [
-        (path, name)
-        for path in PATHS
-        for form in forms(path)
-        for name, content in [*contents.items(), ("card", shown.encode()), ("log", logged.encode())]
-        if name not in aside and form in content
-    ]
-    assert sorted(set(found)) == []
-    names = "\n".join(contents)
-    assert [path for path in PATHS if body_of(path) in names] == []
-    for name in aside:
-        assert (project.state / name).stat().st_mode & 0o077 == 0
+    names = "\n".join(contents).encode()
+    kept = {name: content for name, content in contents.items() if not name.startswith("quarantine/")}  # to be mended
+    searched = {**kept, **beside, "file names": names}
+    return sorted(
+        {(path, name) for path in PATHS for form in forms(path) for name, held in searched.items() if form in held}
+    )
 
 
 def test_the_canaries_were_there(planted: Any) -> None:
@@ -280,3 +286,62 @@ def test_the_canaries_were_there(planted: Any) -> None:
     assert told.count("[redacted:email]") >= 9
     assert all(call.user.startswith("u-") for call in calls)
     assert len(calls) == 7
+
+
+CELLS = (
+    """%load_ext prodkit
+import json, os
+import mlflow, pandas as pd, prodkit
+from openai import BadRequestError, OpenAI
+said = json.load(open(os.environ["CANARIES"]))
+client = OpenAI(base_url=os.environ["ECHO"], api_key="none", max_retries=0)
+tickets = pd.DataFrame({"mail": [f"a{n}@example.org" for n in range(50)], "body": ["hello"] * 50})
+tickets.loc[3, "mail"] = said["data_value"]
+def ask(text, **more):
+    return client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": text}], **more)""",
+    """%%prodkit --name planted --input tickets --budget 1
+greeting = prodkit.prompt("greeting", "Greet {name} of " + said["prompt_template"])
+with prodkit.request(user=said["user"], session=said["session"], purpose=said["purpose"]):
+    ask(greeting.format(name=said["message"]), user=said["parameter"])
+    for _ in ask("slowly", stream=True):
+        pass
+    try:
+        ask("fail now")
+    except BadRequestError:
+        pass
+    with mlflow.start_span(said["span_name"]) as span:
+        span.set_inputs({said["dict_key"]: said["span_input"]})""",
+    """try:
+    with prodkit.run("failing", tags={"x": said["run_tag"]}, params={"y": said["run_param"]}) as run:
+        raise ValueError(said["user_error"])
+except ValueError:
+    pass
+run""",
+    "%prodkit status",
+    "%prodkit costs",
+)
+
+
+def test_no_canary_leaves_a_real_kernel(here: Any, echo: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    """Planted by cells of a notebook in a real kernel, none is found: not in the notebook, its log, or any other file."""
+    project = here()
+    names = tmp_path / "canaries.json"
+    names.write_text(json.dumps({path: canary(path) for path in PATHS}))
+    (project.root / "contracts").mkdir()
+    sound = pd.DataFrame({"mail": [f"a{n}@example.org" for n in range(50)], "body": ["hello"] * 50})
+    (project.root / "contracts" / "tickets.odcs.yaml").write_text(infer(sound, "tickets").to_yaml())
+    for name, value in {"CANARIES": str(names), "ECHO": str(echo.base_url), "IPYTHONDIR": str(tmp_path / "i")}.items():
+        monkeypatch.setenv(name, value)
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    log = tmp_path / "kernel.log"
+    with log.open("wb") as stderr:
+        where = {"metadata": {"path": str(project.root)}}
+        NotebookClient(book, timeout=120, resources=where).execute(stdout=stderr, stderr=stderr)
+    ship(project)
+    executed = nbformat.writes(book).encode()
+    assert found_in(project, notebook=executed, kernel_log=log.read_bytes()) == []
+    assert executed.count(b"prodkit-card") >= 2
+    calls = [call for _, call, _ in Audit(project).calls()]
+    assert len(calls) == 3
+    told = json.dumps([(call.prompt, call.response, call.error, call.parameters) for call in calls])
+    assert told.count("[redacted:openai_key]") >= 4
