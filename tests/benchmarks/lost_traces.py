@@ -1,12 +1,13 @@
 """How many traces are in MLflow in the end: MLflow's own tracing and prodkit, side by side. Prints a table in Markdown.
 
-    python tests/benchmarks/lost_traces.py            # about three minutes
+    python tests/benchmarks/lost_traces.py            # about seven minutes
     python tests/benchmarks/lost_traces.py --calls 200 500 2000
 
 Both write to a SQLite database of their own, prepared before. The same code runs under both: the real openai SDK
 against the simulated provider, or spans by MLflow's API. Under MLflow the SDK is autologged; under prodkit the calls
 are in a captured run. When the process has ended, what is in the database is counted; for prodkit after
-`prodkit audit sync`.
+`prodkit audit sync`. In the last row the address of an MLflow server is given at which nobody answers; the server is
+started when the process has ended, or was ended after a minute.
 """
 
 from __future__ import annotations
@@ -15,19 +16,24 @@ import argparse
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+import urllib.request
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import nbformat
 
 from prodkit.testing import SimulatedProvider, simulated_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Stack = Literal["mlflow", "prodkit"]
 STACKS: tuple[Stack, ...] = ("mlflow", "prodkit")
@@ -52,6 +58,11 @@ LAST = """
 with captured, ThreadPoolExecutor(16) as pool:
     list(pool.map(ask, range(COUNT - 1)))
 """
+IN_TURN = """
+with captured:
+    for number in range(COUNT - 1):
+        ask(number)
+"""
 SPANS = """
 with captured:
     for number in range(COUNT):
@@ -59,6 +70,8 @@ with captured:
             span.set_inputs({"number": number})
 """
 DIE = "import os, signal\nos.kill(os.getpid(), signal.SIG)\n"
+NOT_ASYNC = {"MLFLOW_ENABLE_ASYNC_TRACE_LOGGING": "false"}
+PATIENCE = 60.0  # seconds that a process gets to end by itself
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,8 @@ class Result:
     def __str__(self) -> str:
         left = f", {self.stored - self.whole} not whole" if self.stored > self.whole else ""
         code = f", exit code {self.exit_code}" if self.exit_code >= 0 else f", {signal.Signals(-self.exit_code).name}"
+        if self.exit_code == -signal.SIGABRT:  # as we end what hangs
+            code = ", still at work then"
         return f"{self.stored} of {self.of}{left} ({self.seconds:.0f} s{code})"
 
 
@@ -98,30 +113,35 @@ class Bench:
     def script(self, name: str, stack: Stack, code: str, count: int) -> Result:
         """Run a script until it ends, or dies."""
         place, environment = self._place(name, stack)
-        file = place / "script.py"
-        file.write_text(BEGIN[stack] + code.replace("COUNT", str(count)))
-        return self._run(stack, [sys.executable, str(file)], place, environment, count)
+        return self._run(stack, self._script(place, stack, code, count), place, environment, count)
 
-    def papermill(self, name: str, stack: Stack, count: int) -> Result:
-        """Run a notebook whose last cell has all the calls, under papermill as it comes."""
+    def unreachable(self, name: str, stack: Stack, code: str, count: int) -> Result:
+        """Run a script while its MLflow server is down; what waits is shipped when the server is there again."""
         place, environment = self._place(name, stack)
-        cells = [BEGIN[stack], CALLS, LAST.replace("COUNT", str(count))]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+        code, seconds = self._end(self._script(place, stack, code, count), place, environment)
+        with self._server(place, port):
+            return self._counted(stack, place, environment, count, code, seconds)
+
+    def papermill(self, name: str, stack: Stack, cells: list[str], count: int, **variables: str) -> Result:
+        """Run a notebook under papermill as it comes; its last cell has all that is traced."""
+        place, environment = self._place(name, stack)
+        code = [BEGIN[stack], *(cell.replace("COUNT", str(count)) for cell in cells)]
         if stack == "prodkit":  # its first call is captured, too
-            cells[1] = cells[1].replace("ask(0)", "with prodkit.run('first'):\n    ask(0)")
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+            code[1] = code[1].replace("ask(0)", "with prodkit.run('first'):\n    ask(0)")
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, place / "in.ipynb")
-        command = [
-            sys.executable,
-            "-m",
-            "papermill",
-            "--no-progress-bar",
-            "--log-level",
-            "ERROR",
-            "in.ipynb",
-            "out.ipynb",
-        ]
-        return self._run(stack, command, place, environment, count)
+        command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--log-level", "ERROR"]
+        return self._run(stack, [*command, "in.ipynb", "out.ipynb"], place, environment | variables, count)
+
+    def _script(self, place: Path, stack: Stack, code: str, count: int) -> list[str]:
+        file = place / "script.py"
+        file.write_text(BEGIN[stack] + code.replace("COUNT", str(count)))
+        return [sys.executable, str(file)]
 
     def _place(self, name: str, stack: Stack) -> tuple[Path, dict[str, str]]:
         place = self._folder / f"{name}-{stack}"
@@ -136,11 +156,51 @@ class Bench:
         return place, environment
 
     def _run(self, stack: Stack, command: list[str], place: Path, environment: dict[str, str], count: int) -> Result:
+        return self._counted(stack, place, environment, count, *self._end(command, place, environment, patience=None))
+
+    def _end(
+        self, command: list[str], place: Path, environment: dict[str, str], *, patience: float | None = PATIENCE
+    ) -> tuple[int, float]:
+        """Exit code and seconds of a process; it is ended with SIGABRT when it takes longer than it may."""
         begun = time.monotonic()
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
-        seconds = time.monotonic() - begun
-        if done.returncode > 0:
-            raise SystemExit(f"{place.name} failed: {done.stderr[-2000:]}")
+        with (place / "stderr.log").open("w") as stderr:
+            process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+            try:
+                code = process.wait(patience)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGABRT)
+                code = process.wait()
+        if code > 0:
+            raise SystemExit(f"{place.name} failed: {(place / 'stderr.log').read_text()[-2000:]}")
+        return code, time.monotonic() - begun
+
+    @contextmanager
+    def _server(self, place: Path, port: int) -> Iterator[None]:
+        """MLflow's own server over the place's database."""
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1"]
+        store = ["--port", str(port), "--backend-store-uri", f"sqlite:///{place / '.prodkit' / 'mlflow.db'}"]
+        quiet = {**os.environ, **QUIET, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (place / "server.log").open("w") as log:
+            server = subprocess.Popen(
+                [*command, *store], cwd=place, env=quiet, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            while True:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                    break
+                except OSError:
+                    if server.poll() is not None:
+                        raise SystemExit((place / "server.log").read_text()) from None
+                    time.sleep(0.2)
+            yield
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+
+    def _counted(
+        self, stack: Stack, place: Path, environment: dict[str, str], count: int, code: int, seconds: float
+    ) -> Result:
         if stack == "prodkit":
             sync = [sys.executable, "-m", "prodkit", "audit", "sync"]
             subprocess.run(sync, cwd=place, env=environment, check=True, capture_output=True)
@@ -149,7 +209,7 @@ class Bench:
             (whole,) = database.execute(
                 "SELECT COUNT(*) FROM trace_info WHERE status = 'OK' AND trace_name IS NOT NULL"
             ).fetchone()
-        return Result(stored, whole, count, done.returncode, seconds)
+        return Result(stored, whole, count, code, seconds)
 
 
 def main() -> None:
@@ -171,9 +231,19 @@ def main() -> None:
             show(f"{name} right after 200 calls", [bench.script(name, stack, code, 200) for stack in STACKS])
         burst = [bench.script("burst", stack, SPANS, options.burst) for stack in STACKS]
         show(f"{options.burst:,} traces as fast as they come", burst)
+        for count in (200, 500):
+            spans = [bench.papermill(f"spans-{count}", stack, [SPANS], count) for stack in STACKS]
+            show(f"papermill, {count} traces in the last cell", spans)
+            spans = [bench.papermill(f"sync-{count}", stack, [SPANS], count, **NOT_ASYNC) for stack in STACKS]
+            show(f"the same, MLflow's asynchronous logging off, {count} traces", spans)
         for count in options.calls:
-            results = [bench.papermill(f"papermill-{count}", stack, count) for stack in STACKS]
-            show(f"papermill, {count:,} calls, 16 threads in the last cell", results)
+            calls = [bench.papermill(f"papermill-{count}", stack, [CALLS, LAST], count) for stack in STACKS]
+            show(f"papermill, {count:,} calls, 16 threads in the last cell", calls)
+        turn = [bench.papermill("turn", stack, [CALLS, IN_TURN], 100) for stack in STACKS]
+        show("papermill, 100 calls one after another", turn)
+        code = CALLS.replace("ask(0)", "", 1) + IN_TURN.replace("COUNT - 1", "COUNT")
+        down = [bench.unreachable("down", stack, code, 50) for stack in STACKS]
+        show("50 calls while MLflow's server is down, then up again", down)
 
 
 if __name__ == "__main__":
