@@ -154,7 +154,8 @@ def _explain_break(stream: _Stream, line: bytes, prev: str) -> None:
         if stream.expected is not None:
             stream.flaw("edited", last + 1, "the record before it was replaced")
     elif seq > last + 1:
-        stream.flaw("deleted", last + 1, f"{seq - last - 1} records are missing before record {seq}")
+        gap = seq - last - 1
+        stream.flaw("deleted", last + 1, f"{gap} record{'s are' if gap > 1 else ' is'} missing before record {seq}")
         stream.digests += bytes(_DIGEST * (seq - last - 1))
         stream.seq = seq - 1
     else:
