@@ -55,7 +55,7 @@ class Call:
         self.started, self._clock = now(), time.perf_counter()
         self.seconds = 0.0
         self.status = Status.RUNNING
-        self.response: Any = None
+        self.response: Any = None  # as JSON can carry it
         self.usage, self.cost = Usage(), Cost()
         self.terms = terms.STANDARD
         self.error, self.served_by = "", ""
@@ -129,10 +129,10 @@ class Call:
 
     def answered(self, answer: Any) -> None:
         """The whole answer has come."""
-        self.response = answer
-        self.simulated = self.simulated or payload.is_simulated(answer)
-        self.terms = terms.read(answer)
-        self.end(Status.OK, payload.usage(answer), answer)
+        self.response = told = payload.plain(answer)  # asked several times, which an SDK's object answers slowly
+        self.simulated = self.simulated or payload.is_simulated(told)
+        self.terms = terms.read(told)
+        self.end(Status.OK, payload.usage(told), told)
 
     def unread(self) -> None:
         """The answer goes past us: the caller reads the raw HTTP response."""
@@ -140,7 +140,7 @@ class Call:
 
     def stream_ended(self, heard: Heard, error: BaseException | None, *, complete: bool) -> None:
         """A stream is over. What the reader left before its end is counted by us and labelled as estimated."""
-        self.response, self.terms = heard.answer(), heard.terms
+        self.response, self.terms = payload.plain(heard.answer()), heard.terms
         self.simulated = self.simulated or heard.simulated
         if self.target is not None and not self.served_by:
             degraded = bool(self._first_attempted) and self._first_attempted != self.target.key
@@ -184,7 +184,7 @@ class Call:
             return
         nobody = self.owns_span or self.status is Status.ABORTED or isinstance(error, _LEFT)
         if nobody and self.span.end_time_ns is None:
-            autolog.end_span(self.span, payload.plain(outputs), error)
+            autolog.end_span(self.span, outputs, error)
         elif self.span.end_time_ns is not None:
             autolog.release(self.span)
 
@@ -251,7 +251,7 @@ class Call:
 
     def end_span(self) -> None:
         """End the span of an orphan, so that the call is recorded."""
-        autolog.end_span(self.span, payload.plain(self.response))
+        autolog.end_span(self.span, self.response)
 
     def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
         """The record for the journal."""
@@ -267,7 +267,7 @@ class Call:
             parameters=payload.parameters(self.body)
             | ({"asked_model": self._asked} if self.model != self._asked else {}),
             prompt=payload.prompt(self.body | self.uploads),
-            response=payload.plain(self.response),
+            response=self.response,
             usage=self.usage,
             cost=self.cost,
             user=self.stamp.user,

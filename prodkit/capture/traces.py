@@ -142,12 +142,13 @@ def _strip(span: dict[str, Any]) -> None:
 
 
 def _complete(span: dict[str, Any], call: Call) -> None:
-    """What MLflow's autologging leaves out of a stream: its text and its end."""
+    """The answer as the call has it: without MLflow's nulls, and of a stream with the text that MLflow leaves out."""
     attributes = span["attributes"]
     for name in call.body:  # the inputs have them; each text is cleaned once and not twice
         attributes.pop(name, None)
+    if call.response is not None:
+        attributes["mlflow.spanOutputs"] = json.dumps(call.response, default=str)
     if call.streamed and call.response is not None:
-        attributes["mlflow.spanOutputs"] = json.dumps(payload.plain(call.response), default=str)
         ended = int((call.started.timestamp() + call.seconds) * 1e9)
         span["end_time_unix_nano"] = max(span["end_time_unix_nano"] or 0, ended)
     if call.attempts:
