@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,9 +99,8 @@ def erase(project: Path | None, user: str, yes: bool, without_mlflow: bool) -> N
     if not yes:
         click.confirm("Destroy this user's key? Nobody can read the content afterwards", abort=True)
     erasure = _audit(project).erase(user, without_mlflow=without_mlflow)
-    click.echo(
-        f"{erasure.requests:,} requests can't be read any more; {erasure.traces:,} traces are taken out of MLflow."
-    )
+    told = f"{_count(erasure.requests, 'request')} can't be read any more"
+    click.echo(f"{told}; taken out of MLflow: {_count(erasure.traces, 'trace')}.")
     for verb, lines in (
         ("cleaned", erasure.scrubbed.rewritten),
         ("removed", erasure.scrubbed.removed),
@@ -123,11 +121,8 @@ def erase(project: Path | None, user: str, yes: bool, without_mlflow: bool) -> N
 def sync(project: Path | None, again: bool, timeout: float) -> None:
     """Ship everything that waits in the journal to MLflow."""
     audit_ = _audit(project)
-    before, deadline = audit_.pending(), time.monotonic() + timeout
-    shipped = audit_.sync(again=again)
-    while shipped.pending and shipped.reason == "another process is shipping" and time.monotonic() < deadline:
-        time.sleep(0.2)
-        shipped = audit_.sync(again=again)
+    before = audit_.pending()
+    shipped = audit_.sync(again=again, timeout=timeout)
     refused = audit_.rejections()
     for item in refused:
         place = f"stream {item.stream}, record {item.seq} ({item.kind})"
@@ -135,7 +130,7 @@ def sync(project: Path | None, again: bool, timeout: float) -> None:
     click.echo(
         f"{max(0, before - shipped.pending):,} records shipped, {shipped.pending:,} wait, {len(refused):,} refused."
     )
-    if shipped.pending:
+    if shipped.pending or (again and shipped.reason):
         click.echo(f"MLflow: {shipped.reason}", err=True)
         sys.exit(75)
 
@@ -174,7 +169,7 @@ def _lines(explanation: Explanation) -> list[tuple[str, str]]:
         ("request", f"{call.request_id}  {call.status}"),
         ("recorded", explanation.recorded),
         ("when", f"{call.started.isoformat()}, {call.seconds:.2f} s"),
-        ("who", " ".join(filter(None, [call.user, explanation.subject and f"[{explanation.subject}]"]))),
+        ("who", " ".join(dict.fromkeys(filter(None, [call.user, explanation.subject])))),
         ("session", call.session),
         ("data source", " ".join(filter(None, [call.data_source, call.purpose, call.region]))),
         ("model", f"{call.provider}/{call.model} {_compact(call.parameters)}"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from prodkit.ledger.reach import probe, public_uri
 from prodkit.ledger.reading import count_pending
 from prodkit.ledger.segments import by_stream, read_lines
 from prodkit.ledger.shipments import Rejection, Shipments
-from prodkit.ledger.shipping import Shipped, Shipping
+from prodkit.ledger.shipping import BUSY, Shipped, Shipping
 from prodkit.ledger.verify import Claim, Verification, verify_journal
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from prodkit.records import CallRecord, DatasetRecord, FeedbackRecord
 
 
+PATIENCE = 30.0
+"""Seconds to wait for another process that is shipping."""
+
+_POLL = 0.1
 _REVIEW, _USER = "prodkit.review", "prodkit.user"
 
 
@@ -218,14 +223,20 @@ class Audit:
                 mlflow.delete_traces(traces)
         return scrubber.done
 
-    def sync(self, *, again: bool = False) -> Shipped:
-        """Ship everything that waits, in this process.
+    def sync(self, *, again: bool = False, timeout: float = PATIENCE) -> Shipped:
+        """Ship everything that waits, in this process, or see to it that the process which is at it gets it done.
 
         Args:
-            again: also what MLflow has refused before.
+            again: also what MLflow has refused before, which the other process wouldn't try.
+            timeout: seconds to wait for the other process.
         """
         shipping = Shipping(self._places, self._ledger.keyring, partial(connect, self.project, self._places))
-        return shipping.run(again=again)
+        deadline = time.monotonic() + timeout
+        shipped = shipping.run(again=again)
+        while shipped.reason == BUSY and (shipped.pending or again) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+            shipped = shipping.run(again=again)
+        return shipped
 
     def pending(self) -> int:
         """How many records wait to be shipped."""

@@ -10,6 +10,7 @@ import base64
 import hmac
 import json
 import os
+import re
 import sqlite3
 import threading
 import zlib
@@ -32,6 +33,7 @@ _COMPRESS_FROM = 4096
 _MOST_REMEMBERED = 10_000
 _PLAIN, _ZLIB = b"\x00", b"\x01"
 _NOBODY = "-"
+_PSEUDONYM = re.compile("u-[0-9a-f]{24}")
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -64,9 +66,12 @@ class Keyring:
         return self.derive("pseudonym")
 
     def pseudonym(self, subject: str) -> str:
-        """A stable stand-in for a user's id that can't be reversed without the project's key."""
-        if not subject:
-            return ""
+        """A stable stand-in for a user's id that can't be reversed without the project's key; its own, given one.
+
+        An id that redaction would change (an e-mail address) is recorded as its stand-in: the person stays the same.
+        """
+        if not subject or _PSEUDONYM.fullmatch(subject):
+            return subject
         if subject not in self._pseudonyms:
             if len(self._pseudonyms) >= _MOST_REMEMBERED:
                 self._pseudonyms.clear()

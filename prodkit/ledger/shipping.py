@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from prodkit.ledger.mlflow_prices import Opinion
     from prodkit.ledger.places import Places
 
+BUSY = "another process is shipping"
 _DESTINATION_KINDS = {events.OPEN, events.DESTINATION}
 
 
@@ -67,7 +68,7 @@ class Shipping:
         self._places.make()
         lock = try_lock(self._places.ship_lock)
         if lock is None:
-            return Shipped(0, self.pending(), "another process is shipping")
+            return Shipped(0, self.pending(), BUSY)
         try:
             if again:
                 self._retry()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 import pytest
 from click.testing import CliRunner
 
 from prodkit.cli.audit import audit
 from prodkit.errors import ConfigError
+from prodkit.ledger import Ledger
+from prodkit.ledger.audit import Audit
+from prodkit.ledger.locks import try_lock
 from prodkit.ledger.segments import list_segments
 from prodkit.records import DatasetRecord, Status
 
@@ -99,7 +104,7 @@ def test_erasing_a_person_takes_content_from_journal_and_mlflow(recorded, run_au
     """After an erasure Ada's words are nowhere, Bob's stay, her request still counts, and the journal verifies."""
     erased = run_audit("erase", "--user", "ada", "--yes")
     assert erased.exit_code == 0
-    assert "1 requests" in erased.output
+    assert "1 request can't be read any more; taken out of MLflow: 1 trace" in erased.output
 
     users = [trace.info.trace_metadata["mlflow.trace.user"] for trace in client.search_traces(locations=["1"])]
     assert users == ["bob"]
@@ -109,6 +114,34 @@ def test_erasing_a_person_takes_content_from_journal_and_mlflow(recorded, run_au
     assert "$0.03" in shown
     assert "words of bob" in run_audit("show", recorded["bob"]).output
     assert run_audit("verify").exit_code == 0
+
+
+@pytest.mark.parametrize("by", ["address", "stand-in"])
+def test_a_person_is_found_by_an_address(project, make_spec, make_trace, run_audit, by):
+    """An id that redaction replaces, as it does an e-mail address, finds the person; so does the stand-in `show` tells."""
+    ledger = Ledger.open(project)
+    cell = ledger.start_run(make_spec())
+    trace = make_trace(cell.key, user="ada@northwind.example", prompt="my parcel was opened")
+    ledger.log_trace(trace)
+    ledger.log_trace(make_trace(cell.key, user="bob@northwind.example", prompt="where is my refund"))
+    ledger.end_run(cell, status=Status.OK)
+    ledger.flush()
+    [who] = [
+        line.split() for line in run_audit("show", trace.calls[0].request_id).output.splitlines() if "who " in line
+    ]
+    result = run_audit("erase", "--user", "ada@northwind.example" if by == "address" else who[1], "--yes")
+    assert "1 request can't be read" in result.output
+    assert sorted(erased for _, _, erased in Audit(project).calls()) == [False, True]
+    assert [erased for _, _, erased in Audit(project).calls(user="ada@northwind.example")] == [True]
+
+
+def test_erasing_waits_for_the_process_that_is_shipping(recorded, run_audit, client, project):
+    """While another process ships, an erasure waits for it instead of leaving MLflow's traces behind."""
+    lock = try_lock(Audit(project)._places.ship_lock)
+    threading.Timer(1.0, os.close, [lock]).start()
+    result = run_audit("erase", "--user", "ada", "--yes")
+    assert result.exit_code == 0, result.output
+    assert Audit(project).pending() == 0
 
 
 def test_erasing_somebody_unknown_is_one_clear_error(recorded, run_audit):

@@ -95,7 +95,7 @@ def test_the_report_says_what_was_reached_and_what_not(project, spoken):
     """Each file that was cleaned or removed is a line, and so is the user's own notebook, which is left alone."""
     job, cell = spoken
     lines = erase().output.splitlines()
-    assert "1 requests can't be read any more; 1 traces are taken out of MLflow." in lines
+    assert "1 request can't be read any more; taken out of MLflow: 1 trace." in lines
     assert {line for line in lines if line.startswith("cleaned")} == {
         "cleaned  .prodkit/jobs/triage/run-1/attempt-1.ipynb",
         "cleaned  .prodkit/quarantine/run-1/tickets.parquet",
