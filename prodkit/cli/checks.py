@@ -164,7 +164,14 @@ def _keys(project: Project) -> Iterator[Finding]:  # noqa: ARG001
         yield Finding("note", "provider", "no API key: the examples talk to the simulated provider on this machine")
 
 
-CHECKS: tuple[Callable[[Project], Iterator[Finding]], ...] = (_manifest, _owners, _writing, _mlflow, _keys)
+def _secrets(project: Project) -> Iterator[Finding]:
+    from prodkit.jobs.lint_files import secrets_beside
+
+    for problem in secrets_beside(project):
+        yield Finding("error", "secrets", f"{problem.where}: {problem.what}", problem.fix)
+
+
+CHECKS: tuple[Callable[[Project], Iterator[Finding]], ...] = (_manifest, _owners, _secrets, _writing, _mlflow, _keys)
 
 
 def _version_problem(requirement: Requirement) -> str:

@@ -41,7 +41,7 @@ def owners(place: Path, today: datetime | None, other: str | None) -> None:
 
 
 def _violations(project: Project, today: date) -> tuple[Violation, ...]:
-    from prodkit.manifest.load import read_document
+    from prodkit.manifest.loading import read_document
     from prodkit.ownership import check
 
     path = project.manifest_path

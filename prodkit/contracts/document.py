@@ -9,7 +9,7 @@ from open_data_contract_standard.model import OpenDataContractStandard
 from pydantic import BaseModel, ValidationError
 
 from prodkit.errors import ConfigError, nearest
-from prodkit.manifest.load import Document, Location
+from prodkit.manifest.loading import Document, Location
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

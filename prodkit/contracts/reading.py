@@ -13,7 +13,7 @@ from prodkit.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from open_data_contract_standard.model import DataQuality, SchemaObject, SchemaProperty
 
-    from prodkit.manifest.load import Document, Location
+    from prodkit.manifest.loading import Document, Location
 
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _PLAIN = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")

@@ -16,7 +16,7 @@ from prodkit.jobs.lint import Problem, lint_notebook
 from prodkit.jobs.reading import read_notebook
 from prodkit.jobs.runbook import local_in
 from prodkit.manifest import Project, find_project
-from prodkit.manifest.load import read_document
+from prodkit.manifest.loading import read_document
 from prodkit.ownership import Violation, check, upcoming
 from prodkit.records import now
 

@@ -73,9 +73,10 @@ def lint_notebook(notebook: Notebook, project: Project) -> tuple[Problem, ...]:
         ConfigError: `notebook.parameters` or `parameters.*`.
     """
     from prodkit.jobs.lint_code import RULES as OF_CODE
+    from prodkit.jobs.lint_files import RULES as OF_FILES
     from prodkit.jobs.lint_order import RULES as OF_ORDER
 
-    rules: tuple[Callable[[Case], Iterator[Problem]], ...] = (*OF_ORDER, *OF_CODE)
+    rules: tuple[Callable[[Case], Iterator[Problem]], ...] = (*OF_ORDER, *OF_CODE, *OF_FILES)
     case = make_case(notebook, project)
     found = [problem for rule in rules for problem in rule(case) if not _allowed(problem, notebook)]
     return tuple(sorted(found, key=lambda problem: (problem.cell, problem.line, problem.code)))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import ast
 import fnmatch
 import re
-from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from prodkit.errors import nearest
 from prodkit.jobs.directives import FIELDS
 from prodkit.jobs.requirements import is_beside
 from prodkit.jobs.script import awaits
+from prodkit.redaction import secrets_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prodkit.jobs.lint import Case, CodeCell, Problem, Severity
     from prodkit.jobs.shell import ShellLine
-    from prodkit.redaction import Redactor
 
 _Node = TypeVar("_Node", bound=ast.AST)
 
@@ -89,14 +88,10 @@ def no_absolute_paths(case: Case) -> Iterator[Problem]:
 
 def no_secrets(case: Case) -> Iterator[Problem]:
     """No key is written down."""
-    redactor = _redactor()
     for code in (*case.cells, *case.dropped):
-        if not redactor.clean(code.cell.source).counts:
-            continue
-        for number, line in enumerate(code.cell.source.split("\n"), start=1):
-            for kind in redactor.clean(line).counts:
-                fix = "read it from the environment (os.environ), and make a new one: this one is known now"
-                yield case.problem("secret", f"The line looks like it holds a secret ({kind}).", fix, code.cell, number)
+        for number, kind in secrets_in(code.cell.source):
+            fix = "read it from the environment (os.environ), and make a new one: this one is known now"
+            yield case.problem("secret", f"The line looks like it holds a secret ({kind}).", fix, code.cell, number)
 
 
 def sources_mapped(case: Case) -> Iterator[Problem]:
@@ -175,14 +170,6 @@ def _nodes(case: Case, kind: type[_Node]) -> Iterator[tuple[CodeCell, _Node]]:
         for node in ast.walk(code.tree) if code.tree is not None else ():
             if isinstance(node, kind):
                 yield code, node
-
-
-@cache
-def _redactor() -> Redactor:
-    """Finds secrets only: an address in a notebook is somebody's e-mail, not a leak."""
-    from prodkit.redaction import PERSONAL, Redactor
-
-    return Redactor(dict.fromkeys(PERSONAL, "keep"), None)
 
 
 def _first_text(node: ast.Call) -> str:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from prodkit.jobs.reading import Notebook
     from prodkit.jobs.requirements import Lock
     from prodkit.manifest import Manifest, Project
-    from prodkit.manifest.model import DataSourceSpec
     from prodkit.ownership import Contact
 
 _LOCAL = "# Installed from a folder here, so not below; build a wheel of it: "
@@ -95,23 +94,12 @@ def render_runbook(
         on_call=on_call,
         rollback=resolve(manifest, "rollback"),
         escalation=[person for person in _escalation(manifest) if person["id"] != on_call.id],
-        sources=_without_secrets({name: manifest.data_sources[name] for name in index.inputs}),
+        sources={name: manifest.data_sources[name] for name in index.inputs},
         dropped=[cell.number for cell in notebook.cells if cell.is_demo],
         lock=lock,
         schedules=schedules,
         root=relative(project.root, project.root / place),
     )
-
-
-def _without_secrets(sources: dict[str, DataSourceSpec]) -> dict[str, DataSourceSpec]:
-    """The sources with what looks like a password or a key taken out of their locations."""
-    from prodkit.redaction import PERSONAL, Redactor
-
-    redactor = Redactor(dict.fromkeys(PERSONAL, "keep"), None)  # secrets only: `user@host` is no e-mail address here
-    return {
-        name: source.model_copy(update={"location": str(redactor.clean(source.location).value)})
-        for name, source in sources.items()
-    }
 
 
 def render_image(notebook: Notebook, project: Project, lock: Lock, *, name: str, hashed: bool) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from prodkit.manifest.project import Project, find_project
 
 if TYPE_CHECKING:
-    from prodkit.manifest.load import parse
+    from prodkit.manifest.loading import load, parse
     from prodkit.manifest.model import Manifest
 
-__all__ = ["Manifest", "Project", "find_project", "parse"]
+__all__ = ["Manifest", "Project", "find_project", "load", "parse"]
 
-_HOMES = {"Manifest": "model", "parse": "load"}
+_HOMES = {"Manifest": "model", "load": "loading", "parse": "loading"}
 
 
 def __getattr__(name: str) -> object:

@@ -60,7 +60,9 @@ def find_project(start: Path | None = None) -> Project:
     Raises:
         ConfigError: the manifest is there and wrong.
     """
-    from prodkit.manifest.load import load  # here, because half of the time that `%load_ext prodkit` took went into it
+    from prodkit.manifest.loading import (
+        load,  # here, because half of the time that `%load_ext prodkit` took went into it
+    )
     from prodkit.manifest.model import Manifest, Service
 
     begin = (start or Path(os.environ.get(ROOT_VARIABLE) or Path.cwd())).resolve()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from prodkit.manifest.load import Document
+    from prodkit.manifest.loading import Document
     from prodkit.manifest.model import Manifest, Waiver
 
 __all__ = ["GRACE", "Violation", "check", "upcoming"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from prodkit.manifest.load import Location
+    from prodkit.manifest.loading import Location
     from prodkit.manifest.model import Manifest, Owners
 
 Reference = tuple["Location", str, bool]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import date
 
-    from prodkit.manifest.load import Document, Location
+    from prodkit.manifest.loading import Document, Location
     from prodkit.manifest.model import Manifest, Person, Team, Waiver
 
 LONGEST_REVIEW = timedelta(days=180)

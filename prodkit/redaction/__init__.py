@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from prodkit.redaction.classes import CLASSES, PERSONAL, SECRETS, check_policy
 from prodkit.redaction.redactor import Cleaned, Redactor
+from prodkit.redaction.written import secrets_in, secrets_only
 
-__all__ = ["CLASSES", "PERSONAL", "SECRETS", "Cleaned", "Redactor", "check_policy", "redact"]
+__all__ = [
+    "CLASSES",
+    "PERSONAL",
+    "SECRETS",
+    "Cleaned",
+    "Redactor",
+    "check_policy",
+    "redact",
+    "secrets_in",
+    "secrets_only",
+]
 
 _DEFAULT = Redactor({}, None)
 

@@ -213,7 +213,7 @@ def _forbidden(manifest: Manifest, before: ModelSpec | None, target: ModelSpec) 
 
 def _where(location: Location, source: Path | None) -> str:
     if source is not None:
-        from prodkit.manifest.load import read_document
+        from prodkit.manifest.loading import read_document
 
         return read_document(source.read_text(encoding="utf-8"), source.name).where(location)
     return "prodkit.yaml (" + ".".join(str(part) for part in location) + ")"

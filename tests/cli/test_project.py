@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from prodkit.cli import cli, main
 from prodkit.errors import ConfigError
-from prodkit.manifest.load import load
+from prodkit.manifest import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from prodkit.manifest import parse
-from prodkit.manifest.load import read_document
+from prodkit.manifest.loading import read_document
 from prodkit.ownership import check
 
 if TYPE_CHECKING:

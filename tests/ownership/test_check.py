@@ -107,7 +107,7 @@ def test_a_team_without_people_is_refused(right: str, today: date):
 
 def test_the_line_is_the_line(right: str, today: date):
     """A violation's line is the line that has to be changed."""
-    from prodkit.manifest.load import read_document
+    from prodkit.manifest.loading import read_document
 
     text = right.replace("A: ben, C: [science]", "A: benn, C: [science]")
     (violation,) = check(parse(text), today=today, document=read_document(text, "prodkit.yaml"))

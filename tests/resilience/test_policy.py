@@ -7,8 +7,7 @@ import dataclasses
 import pytest
 
 from prodkit.errors import ConfigError
-from prodkit.manifest import parse
-from prodkit.manifest.load import load
+from prodkit.manifest import load, parse
 from prodkit.resilience import BreakerSettings, FailureClass, Policy, Target
 from prodkit.resilience.checks import inside
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prodkit.errors import ConfigError
-from prodkit.manifest import Manifest, find_project, parse
-from prodkit.manifest.load import load
+from prodkit.manifest import Manifest, find_project, load, parse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -424,21 +424,49 @@ def test_a_passed_review_is_refused_with_its_line(exported: Callable[..., Export
     assert error.where == "prodkit.yaml:9 (owners.review_by)"
 
 
-def test_the_runbook_tells_no_password(exported: Callable[..., ExportReport], owned: Project):
-    """The runbook says where a source's data lies without the password that somebody has put into the location."""
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("location: 'postgresql://ada:canary-pw@db:5432/shop'", "password"),
+        ("location: 'mssql://db/erp?Uid=ada;Pwd=canary-22;'", "password"),
+        ("location: 'https://api.northwind.test/v1/tickets?access_token=canary8f14e45fceea167a5a36'", "secret"),
+        ("ip_owner: sk-proj-canary4f8Kd02mXq7Zr5Tn", "openai_key"),
+        ("owner: ana  # the key is AKIACANARY7EXAMPLE22", "aws_key"),
+    ],
+)
+def test_a_secret_in_the_manifest_is_refused(
+    exported: Callable[..., ExportReport], owned: Project, line: str, kind: str
+):
+    """A password or key in prodkit.yaml never reaches a job folder: the export is refused with its line, and lint says it."""
+    manifest = owned.root / "prodkit.yaml"
+    entry = line if line.startswith("owner") else f"owner: ana\n    {line}"
+    manifest.write_text(manifest.read_text() + f"data_sources:\n  crm:\n    kind: sql\n    {entry}\n")
+    error = refused(exported, USED)
+    number = next(at for at, text in enumerate(manifest.read_text().splitlines(), 1) if "canary" in text.lower())
+    assert error.code == "lint.secret"
+    assert error.where == f"prodkit.yaml:{number}"
+    assert kind in error.what
+    assert "canary" not in str(error).lower()
+
+
+def test_a_secret_in_a_contract_is_refused(exported: Callable[..., ExportReport], owned: Project):
+    """A contract's server block with a password in it is refused with its file and line."""
+    (owned.root / "contracts").mkdir(exist_ok=True)
+    (owned.root / "contracts" / "crm.odcs.yaml").write_text("servers:\n  - host: postgresql://ada:canary-pw@db/shop\n")
     manifest = owned.root / "prodkit.yaml"
     manifest.write_text(
-        manifest.read_text()
-        + "data_sources:\n"
-        + "  crm: {kind: sql, location: 'postgresql://ada:canary-pw@db:5432/shop', owner: ana}\n"
-        + "  erp: {kind: sql, location: 'mssql://db/erp?Uid=ada;Pwd=canary-22;', owner: ana}\n"
-        + "  files: {kind: csv, location: 'data/{batch}/*.csv', owner: ana}\n"
+        manifest.read_text() + "data_sources:\n  crm: {kind: sql, owner: ana, contract: contracts/crm.odcs.yaml}\n"
     )
-    report = exported('import prodkit\n\nprint([prodkit.read("crm"), prodkit.read("erp"), prodkit.read("files")])')
-    readme = (report.job / "README.md").read_text()
-    assert "canary" not in readme
-    assert "`postgresql://ada:[redacted:password]@db:5432/shop`" in readme
-    assert "`data/{batch}/*.csv`" in readme
+    assert refused(exported, USED).where == "crm.odcs.yaml:2"
+
+
+def test_a_location_may_refer_to_the_environment(exported: Callable[..., ExportReport], owned: Project):
+    """`${NAME}` in place of a password is where it is, not what it is, and goes into the job as it stands."""
+    manifest = owned.root / "prodkit.yaml"
+    said = "postgresql://ada:${SHOP_PASSWORD}@db:5432/shop"
+    manifest.write_text(manifest.read_text() + f"data_sources:\n  crm: {{kind: sql, location: '{said}', owner: ana}}\n")
+    report = exported('import prodkit\n\nprint(prodkit.read("crm"))')
+    assert said in (report.job / "prodkit.yaml").read_text()
 
 
 def test_waivers_are_shown(exported: Callable[..., ExportReport], owned: Project):
