@@ -310,15 +310,18 @@ def latest_span() -> Any:
     return None if span.span_type == "TOOL" and not span.name.endswith("Images") else span
 
 
-def open_span(name: str, kind: str, inputs: Any) -> Any:
-    """Begin a span for a call that autologging hasn't seen, below the current one; None when MLflow isn't installed."""
+def open_span(name: str, kind: str, inputs: Any, *, start: int | None = None) -> Any:
+    """Begin a span for what autologging hasn't seen, below the current one; None while MLflow isn't imported.
+
+    `start` is when it began, in nanoseconds since 1970; now by default.
+    """
     if _Seam.provider is None:
         return None
     from mlflow.tracing import provider
     from mlflow.tracing.trace_manager import InMemoryTraceManager
 
     context = provider.get_current_context()
-    raw = _Seam.provider.get_tracer(__name__).start_span(name, context=context)
+    raw = _Seam.provider.get_tracer(__name__).start_span(name, context=context, start_time=start)
     manager = InMemoryTraceManager.get_instance()
     trace_id = manager.get_mlflow_trace_id_from_otel_id(raw.context.trace_id)
     span = manager.get_span_from_id(trace_id, f"{raw.context.span_id:016x}") if trace_id else None

@@ -7,9 +7,10 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prodkit.capture import validations
 from prodkit.capture.lineage.databases import base_of_url
 from prodkit.capture.lineage.places import normalise
-from prodkit.contracts import Contract, validate
+from prodkit.contracts import Contract, examine
 from prodkit.errors import DataError, ParameterError, nearest
 from prodkit.fingerprints import fingerprint, short
 from prodkit.records import DatasetRecord
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prodkit.capture.options import RunOptions
+    from prodkit.capture.runs import OpenRun
     from prodkit.contracts import Validation
     from prodkit.manifest import Project
     from prodkit.manifest.model import DataSourceSpec
@@ -81,23 +83,29 @@ def _look_up(name: str, namespace: Mapping[str, Any]) -> Any:
     return namespace[name]
 
 
-def check(name: str, frame: Any, options: RunOptions, project: Project, run_key: str) -> CheckedInput:
-    """Check one frame by the contract of its data source, and describe it.
+def check(name: str, frame: Any, run: OpenRun) -> CheckedInput:
+    """Check one frame of a run by the contract of its data source, record what was found, and describe the frame.
 
     Raises:
         DataError: the mode is `refuse` and the contract is broken, or no row could be saved by setting others aside.
     """
+    project, mode = run.project, run.options.mode
     source, spec = source_of(name, frame, project)
     if spec is None or not spec.contract:
         return CheckedInput(name, frame, describe(name, frame, source, spec), None)
     contract = Contract.load(project.path(spec.contract))
-    validation = validate(frame, contract, mode=options.mode)
-    valid = validation.valid
+    validation = examine(frame, contract, mode=mode)
+    try:
+        valid = validation.valid
+    except DataError:
+        validations.record(run, name, validation)
+        raise
     place = None
-    if options.mode == "quarantine" and validation.failed:
-        place = validation.save_quarantined(project.state / "quarantine" / run_key / name)
+    if mode == "quarantine" and validation.failed:
+        place = validation.save_quarantined(project.state / "quarantine" / run.key / name)
     record = describe(name, valid, source, spec, validation)
     remember(valid, record.fingerprint)
+    validations.record(run, name, validation, fingerprint=record.fingerprint)
     return CheckedInput(name, valid, record, validation, place, contract)
 
 

@@ -155,7 +155,7 @@ def _check_inputs(run: OpenRun) -> None:
     check_kill_switch(run)
     checked = []
     for name, frame in inputs.find(options).items():
-        one = inputs.check(name, frame, options, run.project, run.key)
+        one = inputs.check(name, frame, run)
         checked.append(one)
         run.checked = tuple(checked)
         run.inputs[name] = one.frame
@@ -185,8 +185,6 @@ def _log_check(run: OpenRun, one: inputs.CheckedInput) -> None:
     validation = one.validation
     if validation is None:
         return
-    run.ledger.log_text(run.handle, validation.to_html(), f"validation/{one.name}.html")
-    run.ledger.log_text(run.handle, validation.to_markdown(), f"validation/{one.name}.md")
     if one.quarantine is not None:
         place = one.quarantine.relative_to(run.project.root)
         run.note(f"{validation.failed} of {validation.checked} rows of `{one.name}` were set aside in {place}.")
@@ -235,9 +233,8 @@ def _log_end(run: OpenRun, error: BaseException | None) -> None:
     """Prompts, figures, source and the end, in this order: after the end nobody looks."""
     run.recogniser.register(run)
     metrics = run.tally.metrics() | run.meter.read(run.manifest.compute).metrics()
-    validations = [one.validation for one in run.checked if one.validation is not None]
-    for validation in validations:
-        for name, value in validation.metrics().items():
+    for verdict in run.verdicts:
+        for name, value in verdict.metrics.items():
             metrics[name] = metrics.get(name, 0.0) + value
     params, tags = {}, {}
     for one in run.checked:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from prodkit.capture.inputs import CheckedInput
     from prodkit.capture.options import RunOptions
+    from prodkit.capture.validations import Verdict
     from prodkit.manifest import Manifest, Project
     from prodkit.records import DatasetRecord
 
@@ -52,6 +53,7 @@ class OpenRun:
         self.inputs: dict[str, Any] = {}
         self.outputs: dict[str, Any] = {}
         self.checked: tuple[CheckedInput, ...] = ()
+        self.verdicts: list[Verdict] = []
         self.datasets: tuple[DatasetRecord, ...] = ()
         self.tally, self.meter, self.recogniser = Tally(), Meter(), Recogniser()
         self.sight = watch(project)
@@ -194,6 +196,12 @@ class OpenRun:
         record = TraceRecord(trace_id="", spans=(), calls=(call,), run_key=self.key)
         self.take(record)
 
+    def judged(self, verdict: Verdict) -> int:
+        """Take what a check of data has found; returns how many there have been."""
+        with self._lock:
+            self.verdicts.append(verdict)
+            return len(self.verdicts)
+
     def note(self, text: str, *, error: BaseException | None = None) -> None:
         """One sentence for the card; with an error also in the log, because something is being lost."""
         with self._lock:
@@ -218,8 +226,7 @@ class OpenRun:
     def summary(self) -> RunSummary:
         """What the run's card shows, now."""
         tally = self.tally
-        validations = [one.validation for one in self.checked if one.validation is not None]
-        set_aside = [v.failed for v in validations if self.options.mode == "quarantine"]
+        verdicts = list(self.verdicts)
         return RunSummary(
             name=self.name,
             status=self.status,
@@ -243,9 +250,9 @@ class OpenRun:
             by_model=tally.by_model,
             prompts=tuple(sorted({uri for call in tally.calls for uri in call.prompts} | set(self.recogniser.uris))),
             datasets=self.datasets,
-            findings=tuple(finding for validation in validations for finding in validation.findings),
-            rows_checked=sum(v.checked for v in validations) if validations else None,
-            rows_quarantined=sum(set_aside) if validations else None,
+            findings=tuple(finding for verdict in verdicts for finding in verdict.findings),
+            rows_checked=sum(verdict.checked for verdict in verdicts) if verdicts else None,
+            rows_quarantined=sum(verdict.set_aside for verdict in verdicts) if verdicts else None,
             redactions=tally.redactions,
             notices=self.notices,
             run_id=self.handle.run_id,

@@ -169,7 +169,7 @@ def _lines(explanation: Explanation) -> list[tuple[str, str]]:
         ("request", f"{call.request_id}  {call.status}"),
         ("recorded", explanation.recorded),
         ("when", f"{call.started.isoformat()}, {call.seconds:.2f} s"),
-        ("who", " ".join(dict.fromkeys(filter(None, [call.user, explanation.subject])))),
+        ("who", _who(call.user, explanation.subject)),
         ("session", call.session),
         ("data source", " ".join(filter(None, [call.data_source, call.purpose, call.region]))),
         ("model", f"{call.provider}/{call.model} {_compact(call.parameters)}"),
@@ -189,6 +189,10 @@ def _lines(explanation: Explanation) -> list[tuple[str, str]]:
         *_code(explanation.runs),
         ("reviewed", "; ".join(explanation.reviews) or "by nobody yet"),
     ]
+
+
+def _who(user: str, subject: str) -> str:
+    return user if user == subject else f"{user} [{subject}]".lstrip()
 
 
 def _run_line(run: dict[str, Any]) -> str:

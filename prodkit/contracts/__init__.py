@@ -9,14 +9,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prodkit.contracts.checking import validate
+    from prodkit.contracts.checking import examine, validate
     from prodkit.contracts.contract import Contract
     from prodkit.contracts.inference import infer
     from prodkit.contracts.validation import Validation
 
-__all__ = ["Contract", "Validation", "infer", "validate"]
+__all__ = ["Contract", "Validation", "examine", "infer", "validate"]
 
-_HOMES = {"Contract": "contract", "infer": "inference", "Validation": "validation", "validate": "checking"}
+_HOMES = {
+    "Contract": "contract",
+    "Validation": "validation",
+    "examine": "checking",
+    "infer": "inference",
+    "validate": "checking",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -17,6 +17,8 @@ from prodkit.errors import ParameterError, nearest
 from prodkit.records import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 Mode = Literal["refuse", "quarantine", "warn"]
@@ -25,10 +27,16 @@ _ROWS_NAMED = 20
 _EXAMPLES = 3
 
 
+listeners: list[Callable[[Validation], None]] = []
+"""Who is told what a user's own `validate` has found: an open run records it."""
+
+
 def validate(
     df: Any, contract: Any, mode: Mode = "refuse", *, engine: Literal["arrow", "pandera"] = "arrow"
 ) -> Validation:
     """Check a frame against a contract. Nothing is coerced, filled or dropped; the frame itself stays as it is.
+
+    Inside of a captured run the report, its figures and a trace span are recorded with the run.
 
     Args:
         df: pandas or polars DataFrame, polars LazyFrame (its data too: it is collected), pyarrow Table or RecordBatch.
@@ -45,6 +53,16 @@ def validate(
         DataError: `contract.missing-column`, `contract.duplicate-columns`, `contract.no-frame`.
         ConfigError: the contract itself is wrong.
     """
+    found = examine(df, contract, mode, engine=engine)
+    for listener in listeners:
+        listener(found)
+    return found
+
+
+def examine(
+    df: Any, contract: Any, mode: Mode = "refuse", *, engine: Literal["arrow", "pandera"] = "arrow"
+) -> Validation:
+    """As `validate`, and nobody is told."""
     if mode not in MODES:
         raise ParameterError("contract.unknown-mode", f"There is no mode `{mode}`.", fix=nearest(str(mode), MODES))
     started = time.perf_counter()

@@ -141,9 +141,9 @@ class ContractDraft:
         Raises:
             DataError: the frame lacks a column, or is none.
         """
-        from prodkit.contracts.checking import validate
+        from prodkit.contracts.checking import examine
 
-        return validate(frame, self.contract, "warn")
+        return examine(frame, self.contract, "warn")
 
     def _rule(self, rule_id: str) -> RuleView:
         found = next((view for view in self.rules if view.id == rule_id), None)

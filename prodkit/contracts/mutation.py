@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from prodkit.contracts.checking import validate
+from prodkit.contracts.checking import examine
 from prodkit.contracts.frames import wrap
 from prodkit.errors import DataError
 
@@ -57,7 +57,7 @@ def mutate(df: Any, contract: Contract, *, seed: int = 0) -> tuple[Killing, ...]
     Raises:
         DataError: `contract.no-clean-rows`, when nothing is left to damage, or what `validate` raises.
     """
-    clean = validate(wrap(df).to_pandas(), contract, "warn")
+    clean = examine(wrap(df).to_pandas(), contract, "warn")
     frame = clean.frame.keep(~clean.failing).reset_index(drop=True)
     frame.columns = [str(name) for name in frame.columns]
     if len(frame) < 2 or clean.whole:  # noqa: PLR2004
@@ -97,7 +97,7 @@ def _mutants(damage: Damage, frame: Any, contract: Contract, random: Any) -> Ite
 
 def _noticed(mutant: Any, contract: Contract) -> bool:
     try:
-        return not validate(mutant, contract).ok
+        return not examine(mutant, contract).ok
     except DataError:
         return True
 

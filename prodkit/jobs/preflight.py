@@ -98,7 +98,7 @@ def find_readings(folder: JobFolder, project: Project, values: Mapping[str, Any]
 
 
 def _check(reading: Reading, project: Project, on_checked: Callable[[str, str], None]) -> Iterator[str]:
-    from prodkit.contracts import Contract, validate
+    from prodkit.contracts import Contract, examine
     from prodkit.sources import read
     from prodkit.sources.reading import unannounced
 
@@ -108,7 +108,7 @@ def _check(reading: Reading, project: Project, on_checked: Callable[[str, str], 
         return
     with unannounced():  # the kernel reads it again, and tells
         frame = read(reading.source, project=project, **reading.params)
-    validation = validate(frame, Contract.load(project.path(spec.contract)), mode=reading.mode)  # type: ignore[arg-type]
+    validation = examine(frame, Contract.load(project.path(spec.contract)), mode=reading.mode)  # type: ignore[arg-type]
     on_checked(reading.source, validation.to_html())
     try:
         left = len(validation.valid)

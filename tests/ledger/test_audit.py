@@ -129,6 +129,7 @@ def test_a_person_is_found_by_an_address(project, make_spec, make_trace, run_aud
     [who] = [
         line.split() for line in run_audit("show", trace.calls[0].request_id).output.splitlines() if "who " in line
     ]
+    assert len(who) == 2
     result = run_audit("erase", "--user", "ada@northwind.example" if by == "address" else who[1], "--yes")
     assert "1 request can't be read" in result.output
     assert sorted(erased for _, _, erased in Audit(project).calls()) == [False, True]
