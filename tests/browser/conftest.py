@@ -98,6 +98,40 @@ def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A part of the page as a screen reader meets it."""
+
+    role: str
+    name: str
+    states: dict[str, object]
+
+
+@pytest.fixture(scope="session")
+def heard() -> Callable[[Page, str], list[Node]]:
+    """Chromium's own accessibility tree below the region of a name, in the order of reading: `heard(page, "...")`."""
+
+    def read(page: Page, region: str) -> list[Node]:
+        session = page.context.new_cdp_session(page)
+        nodes = {node["nodeId"]: node for node in session.send("Accessibility.getFullAXTree")["nodes"]}
+        session.detach()
+        said = {key: (node.get("role", {}).get("value", ""), _name(node)) for key, node in nodes.items()}
+        (root,) = (key for key, one in said.items() if one == ("region", region))
+        left, found = [root], []
+        while left:
+            key = left.pop()
+            left += [child for child in reversed(nodes[key].get("childIds", ())) if child in nodes]
+            states = {one["name"]: one["value"].get("value") for one in nodes[key].get("properties", ())}
+            found.append(Node(*said[key], states))
+        return found
+
+    return read
+
+
+def _name(node: dict) -> str:
+    return str(node.get("name", {}).get("value", "")).strip()
+
+
+@dataclass(frozen=True)
 class Lab:
     """A running JupyterLab, or Notebook 7, which is built of the same parts."""
 

@@ -31,6 +31,8 @@ def offers(notebook: Any, text: str) -> list[str]:
 @pytest.fixture
 def project(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
     made = make_project(MANIFEST)
+    (made.root / "jobs" / "sorting").mkdir(parents=True)
+    (made.root / "jobs" / "sorting" / "job.yaml").touch()
     monkeypatch.chdir(made.root)
     monkeypatch.setenv("PRODKIT_PROJECT", str(made.root))
     return made
@@ -63,6 +65,16 @@ def project(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
         ("#| prodkit: matrix mo", ["model="]),
         ("%prodkit reh", ["rehearse"]),
         ("prodkit.prompt('tri", ["triage"]),
+        ("%prodkit panel ", ["contract", "costs", "export", "owners", "requests", "runs"]),
+        ("x = 1\n  %prodkit panel co", ["contract", "costs"]),
+        ("%prodkit panel contract ", ["people", "tickets", "tickets_now"]),
+        ("%prodkit panel contract tickets ", ["--to"]),
+        ("%prodkit panel export --", ["--to"]),
+        ("%prodkit contract ", ["infer"]),
+        ("%prodkit contract infer ti", ["tickets_now"]),
+        ("%prodkit on --bu", ["--budget"]),
+        ("%prodkit run jo", ["jobs/sorting"]),
+        ("%prodkit rehearse jobs/so", ["jobs/sorting"]),
     ],
 )
 def test_offers_what_fits(notebook: Any, text: str, offered: list[str]) -> None:
