@@ -6,7 +6,7 @@ import re
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.completer import SimpleCompletion, context_matcher
+from IPython.core import completer
 
 from prodkit.capture.prompts import names_here
 from prodkit.errors import ProdkitError
@@ -33,13 +33,15 @@ _CONTRACT = re.compile(r"""\b(?:validate|load)\([^)"']*["']([\w./-]*)$""")
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def make_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], Any]:
-    """A matcher for `shell.Completer.custom_matchers`."""
+def make_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], Any] | None:
+    """A matcher for `shell.Completer.custom_matchers`; None where IPython, as Colab's 7.34, can't tell it the line."""
+    if not hasattr(completer, "context_matcher"):
+        return None
 
-    @context_matcher()  # type: ignore[untyped-decorator,unused-ignore]
+    @completer.context_matcher()  # type: ignore[untyped-decorator,unused-ignore]
     def prodkit_matcher(context: CompletionContext) -> dict[str, Any]:
         words = [word for word in _words(_current(context), shell) if word.startswith(context.token)]
-        found = [SimpleCompletion(text=word, type="prodkit") for word in dict.fromkeys(words)]
+        found = [completer.SimpleCompletion(text=word, type="prodkit") for word in dict.fromkeys(words)]
         return {"completions": found, "suppress": bool(found)}
 
     return prodkit_matcher

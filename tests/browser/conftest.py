@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Frame, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROME_ARGS = [
@@ -58,6 +58,28 @@ def shots(tmp_path: Path) -> Path:
     folder = RealPath(os.environ.get("PRODKIT_SHOTS", tmp_path / "shots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+# what sticks out of the page, and texts that are hard to read: below WCAG's 4.5 against the page's own background
+LOOK = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgb = (colour, over) => { canvas.fillStyle = over; canvas.fillRect(0, 0, 1, 1); canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const light = (c) => { const [r, g, b] = c.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const page = getComputedStyle(document.body).backgroundColor;
+  const pale = [...document.querySelectorAll('body *')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).filter(e => {
+    let seen = 1; for (let one = e; one; one = one.parentElement) seen *= Number(getComputedStyle(one).opacity);
+    const back = rgb(page, 'white'), ink = rgb(getComputedStyle(e).color, 'white').map((v, i) => v * seen + back[i] * (1 - seen));
+    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x); return (a + .05) / (b + .05) < 4.5; });
+  return { wide: document.documentElement.scrollWidth - document.documentElement.clientWidth, pale: pale.map(e => e.textContent.slice(0, 40)) };
+}"""
+
+
+@pytest.fixture(scope="session")
+def look() -> Callable[[Page | Frame], dict[str, object]]:
+    """How a page looks, in figures: `look(page) == {"wide": 0, "pale": []}` where all is well."""
+    return lambda place: place.evaluate(LOOK)
 
 
 @dataclass

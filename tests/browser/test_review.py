@@ -33,20 +33,6 @@ QUIET = """(() => { try { for (const [k, v] of Object.entries({
 BEFORE = "Sort the ticket into one queue: billing, bug, access, shipping or other.\n{ticket}"
 AFTER = BEFORE.replace("\n", "\nAnswer with one word.\n")
 NOTEBOOK = "notebooks/triage.ipynb"
-# what sticks out of the page, and texts that are hard to read: below WCAG's 4.5 against the page's own background
-LOOK = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  const rgb = (colour, over) => { canvas.fillStyle = over; canvas.fillRect(0, 0, 1, 1); canvas.fillStyle = colour;
-    canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
-  const light = (c) => { const [r, g, b] = c.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
-    return .2126 * r + .7152 * g + .0722 * b; };
-  const page = getComputedStyle(document.body).backgroundColor;
-  const pale = [...document.querySelectorAll('main *')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).filter(e => {
-    let seen = 1; for (let one = e; one; one = one.parentElement) seen *= Number(getComputedStyle(one).opacity);
-    const back = rgb(page, 'white'), ink = rgb(getComputedStyle(e).color, 'white').map((v, i) => v * seen + back[i] * (1 - seen));
-    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x); return (a + .05) / (b + .05) < 4.5; });
-  return { wide: document.documentElement.scrollWidth - document.documentElement.clientWidth, pale: pale.map(e => e.textContent.slice(0, 40)) };
-}"""
 
 
 def capture(client: object, template: str, tickets: object) -> OpenRun:
@@ -104,7 +90,9 @@ def follow(page: Page, base: str, name: str) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_review_in_mlflows_preview(example: Project, reviewed: str, watch: Callable, shots: Path, theme: str):
+def test_review_in_mlflows_preview(
+    example: Project, reviewed: str, watch: Callable, look: Callable, shots: Path, theme: str
+):
     """In MLflow's sandboxed preview a reviewer reads all that a decision needs, at 1440 and 1000 pixels, in both themes:
     nothing is cut off or pale, no script fails and nothing is fetched from outside.
     """
@@ -135,7 +123,7 @@ def test_review_in_mlflows_preview(example: Project, reviewed: str, watch: Calla
         page.screenshot(path=shots / f"review_prompts_{theme}.png")
         for width in (1440, 1000):
             page.set_viewport_size({"width": width, "height": 900})
-            assert review.evaluate(LOOK) == {"wide": 0, "pale": []}
+            assert look(review) == {"wide": 0, "pale": []}
         page.screenshot(path=shots / f"review_narrow_{theme}.png")
         page.set_viewport_size({"width": 1440, "height": 900})
         markdown = preview(page, server.url, "review.md")

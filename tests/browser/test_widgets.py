@@ -185,3 +185,27 @@ def test_tab_offers_panels_and_what_they_open(example: Project, start_lab: Calla
     page.keyboard.press("Shift+Enter")
     page.get_by_role("region", name="prodkit contract editor").wait_for(timeout=60_000)
     assert watched.errors == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_stop_that_is_not_heard_is_said(
+    project: Project, start_lab: Callable, watch: Callable, shots: Path, prodkit_provider: SimulatedProvider
+):
+    """Where a kernel hears no button while a cell runs, the panel says so and what to press; that one stops the run."""
+    deaf = "\nimport prodkit.notebook.widgets as w\nw._hear_while_busy = lambda comm: None"
+    write_notebook(project, SETUP + deaf, "%prodkit panel", LONG)
+    lab = start_lab(project.root, env={**prodkit_provider.environment(), "PRODKIT_PROJECT": str(project.root)})
+    watched = watch(lab.base)
+    page = lab.open(watched, "widgets.ipynb")
+    for index in range(3):
+        run_cell(page, index)
+    panel = page.get_by_role("region", name="prodkit run panel")
+    panel.get_by_role("button", name="Stop long").click(timeout=60_000)
+    panel.get_by_role("alert").get_by_text("doesn't hear the button").wait_for(timeout=20_000)
+    page.screenshot(path=shots / "unheard.png")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    page.locator("section.prodkit-card", has_text="long").get_by_text("stopped in").first.wait_for(timeout=60_000)
+    panel.get_by_text("nothing is running").wait_for(timeout=30_000)
+    assert not panel.get_by_text("doesn't hear the button").is_visible()
+    assert watched.errors == []

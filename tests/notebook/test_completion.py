@@ -96,3 +96,12 @@ def test_a_wrong_manifest_does_not_disturb_typing(notebook: Any, project: Projec
     """While the manifest is broken nothing is offered, and nothing is raised."""
     (project.root / "prodkit.yaml").write_text("servce: {}")
     assert "tickets" not in offers(notebook, "prodkit.read('ti")
+
+
+def test_an_older_ipython_goes_without(shell: Any, run_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colab's IPython 7.34 can't tell a matcher the line: there prodkit loads, and the Tab key does what it did."""
+    monkeypatch.delattr("IPython.core.completer.context_matcher")
+    matchers = list(shell.Completer.custom_matchers)
+    assert run_in(shell, "%load_ext prodkit").error is None
+    assert shell.Completer.custom_matchers == matchers
+    assert run_in(shell, "%unload_ext prodkit").error is None
