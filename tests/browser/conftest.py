@@ -180,6 +180,20 @@ class Lab:
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
+@pytest.fixture(scope="session")
+def wear() -> Callable[[Page, str], None]:
+    """Changes JupyterLab's theme, and waits until it is drawn: `wear(page, "Dark")`."""
+
+    def change(page: Page, theme: str) -> None:
+        run = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+        page.evaluate(run, f"JupyterLab {theme}")
+        light = str(theme == "Light").lower()
+        page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+    return change
+
+
 @pytest.fixture
 def start_lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
     """Starts a JupyterLab on loopback: `start_lab(root, theme="dark", env={...})`; Notebook 7 with `app="notebook"`."""

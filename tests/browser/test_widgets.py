@@ -102,6 +102,7 @@ def test_panel_and_request_browser(
     start_lab: Callable,
     watch: Callable,
     heard: Callable,
+    wear: Callable,
     shots: Path,
     prodkit_provider: SimulatedProvider,
 ):
@@ -135,8 +136,7 @@ def test_panel_and_request_browser(
     assert "mira@example.org" not in browser.inner_text()
     browser.scroll_into_view_if_needed()
     page.screenshot(path=shots / "requests_light.png")
-    page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
-    page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    wear(page, "Dark")
     page.screenshot(path=shots / "requests_dark.png")
     panel.scroll_into_view_if_needed()
     page.screenshot(path=shots / "panel_dark.png")
