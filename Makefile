@@ -11,7 +11,7 @@ FRAMEWORKS = tests/capture/test_frameworks.py
 LINT   = tests/contracts/test_datacontract_lint.py
 ARGS   ?=
 
-.PHONY: demo test test-slow test-frameworks test-datacontract bench check notebooks lock clean
+.PHONY: demo test test-slow test-frameworks test-datacontract test-colab bench check notebooks lock clean
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -58,6 +58,7 @@ test-slow: $(VENV)/.test
 	@$(BIN)/python -m pytest $(TESTS) --ignore tests/benchmarks --ignore $(FRAMEWORKS) --ignore $(LINT) -m slow --timeout 600 $(ARGS)
 	@$(MAKE) --no-print-directory test-frameworks
 	@$(MAKE) --no-print-directory test-datacontract
+	@$(MAKE) --no-print-directory test-colab
 
 test-frameworks: $(VENV)/.sdks
 	@PYTHONPATH=$(VENV)/sdks $(BIN)/python -m pytest $(FRAMEWORKS) -m slow --timeout 600 $(ARGS)
@@ -71,6 +72,17 @@ $(VENV)/.datacontract: $(VENV)/.test
 
 test-datacontract: $(VENV)/.datacontract
 	@$(BIN)/python -m pytest $(LINT) -m slow --timeout 600 $(ARGS)
+
+# what Colab runs: older front-end packages, which pip leaves as they are; its IPython has no completion for our lines
+COLAB = 'ipython==7.34.0' 'ipykernel==6.17.1' 'ipywidgets==7.7.1'
+$(VENV)/.colab: $(VENV)/.test
+	@echo "prodkit: installing prodkit beside Colab's IPython, ipykernel and ipywidgets"
+	@$(BIN)/python -m venv --clear $(VENV)/colab
+	@$(VENV)/colab/bin/python -m pip install --quiet --editable '.[demo,polars]' $(COLAB) anthropic pytest pytest-asyncio pytest-benchmark pytest-timeout pytest-xdist nbval nbmake
+	@touch $@
+
+test-colab: $(VENV)/.colab
+	@PATH="$(CURDIR)/$(VENV)/colab/bin:$$PATH" $(VENV)/colab/bin/python -m pytest tests/notebook --ignore tests/notebook/test_completion.py -W default -n 2 -m "not slow" $(ARGS)
 
 bench: $(VENV)/.test
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only --timeout 600 -q $(ARGS)

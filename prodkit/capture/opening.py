@@ -243,8 +243,8 @@ def _log_end(run: OpenRun, error: BaseException | None) -> None:
         run.ledger.log_text(run.handle, run.options.code, "source/cell.py")
     if error is not None:
         tags["prodkit.error"] = error.code if isinstance(error, ProdkitError) else type(error).__name__
-    if run.tally.distinct("model"):
-        params["models"] = ", ".join(run.tally.distinct("model"))
-    if any(call.simulated for call in run.tally.calls):
+    if run.tally.models:
+        params["models"] = ", ".join(run.tally.models)
+    if run.tally.simulated:
         tags["prodkit.simulated"] = "true"
     run.ledger.end_run(run.handle, status=run.status, metrics=metrics, tags=tags, params=params)

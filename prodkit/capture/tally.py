@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import threading
 from collections import Counter
@@ -18,36 +19,61 @@ if TYPE_CHECKING:
     from prodkit.records import CallRecord
 
 _WITH_CONTENT = 1_000  # the latest calls, whose prompts and answers are kept here
+_TOKENS = ("input_tokens", "output_tokens")
 _ENOUGH = 3  # answers seen, before their length says anything about the next one
 
 
 class Tally:
-    """Counts the calls of one run as they end. Safe between threads."""
+    """Counts the calls of one run as they end. Safe between threads; a figure is read without looking at each call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.calls: list[CallRecord] = []
-        self._seconds: list[float] = []
+        self._ends: Counter[Status] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._cost = Decimal(0)
+        self._seconds: list[float] = []  # of answered calls, in order
         self._redacted: Counter[str] = Counter()
         self._uses: dict[str, ModelUse] = {}
+        self._models: set[str] = set()
+        self._prompts: set[str] = set()
         self._longest: dict[str, tuple[int, int]] = {}  # model -> (answers seen, tokens of the longest)
 
     def add(self, call: CallRecord) -> None:
         """Count one call."""
         with self._lock:
-            self.calls.append(call)
-            if len(self.calls) > _WITH_CONTENT:  # the journal has it all; a kernel's memory needn't
-                old = len(self.calls) - _WITH_CONTENT - 1
-                self.calls[old] = replace(self.calls[old], prompt=None, response=None)
+            self._keep(call)
+            self._ends[call.status] += 1
+            self._cost += call.cost.usd or 0
+            self._counts["simulated"] += call.simulated
+            self._tokens.update({name: count for name in _TOKENS if (count := getattr(call.usage, name)) is not None})
+            self._models.add(call.model)
+            self._prompts.update(call.prompts)
             if call.status is not Status.REFUSED:
-                self._uses[call.model] = self._uses.get(call.model, ModelUse(call.model)) + use_of(call)
+                self._add_sent(call)
             if call.served_by == REPLAY:  # its time and its tokens say nothing about a model
+                self._counts["replayed"] += 1
                 return
             if call.status is Status.OK:
-                self._seconds.append(call.seconds)
+                bisect.insort(self._seconds, call.seconds)
             if call.usage.output_tokens is not None:
                 seen, longest = self._longest.get(call.model, (0, 0))
                 self._longest[call.model] = seen + 1, max(longest, call.usage.output_tokens)
+
+    def _keep(self, call: CallRecord) -> None:
+        self.calls.append(call)
+        if len(self.calls) > _WITH_CONTENT:  # the journal has it all; a kernel's memory needn't
+            old = len(self.calls) - _WITH_CONTENT - 1
+            self.calls[old] = replace(self.calls[old], prompt=None, response=None)
+
+    def _add_sent(self, call: CallRecord) -> None:
+        use = use_of(call)
+        self._uses[call.model] = self._uses.get(call.model, ModelUse(call.model)) + use
+        self._counts["unpriced"] += use.unpriced
+        self._counts["estimated"] += call.cost.status == "estimated"
+        self._counts["degraded"] += call.degraded
+        self._counts["failed_attempts"] += sum(attempt.failed for attempt in call.attempts)
 
     def redact(self, found: Mapping[str, int]) -> None:
         """Count what was taken out of a trace before it was written, by class."""
@@ -67,32 +93,42 @@ class Tally:
 
     def count(self, *statuses: Status) -> int:
         """Calls that ended in one of these ways."""
-        return sum(call.status in statuses for call in list(self.calls))
+        return sum(self._ends[status] for status in statuses)
 
     @property
-    def sent(self) -> list[CallRecord]:
+    def sent(self) -> int:
         """The calls that weren't refused by us."""
-        return [call for call in list(self.calls) if call.status is not Status.REFUSED]
+        return self._ends.total() - self._ends[Status.REFUSED]
 
     @property
     def replayed(self) -> int:
         """Calls that were answered by what an earlier attempt had paid for."""
-        return sum(call.served_by == REPLAY for call in list(self.calls))
+        return self._counts["replayed"]
 
     @property
     def cost(self) -> Decimal:
         """US dollars of all calls whose price is known."""
-        return sum((call.cost.usd for call in list(self.calls) if call.cost.usd is not None), Decimal(0))
+        return self._cost
 
     @property
     def unpriced(self) -> int:
         """Calls that may have cost something that nobody knows."""
-        return sum(call.cost.usd is None and not _never_billed(call) for call in self.sent)
+        return self._counts["unpriced"]
 
     @property
     def estimated(self) -> int:
         """Calls whose cost rests on our own count."""
-        return sum(call.cost.status == "estimated" for call in self.sent)
+        return self._counts["estimated"]
+
+    @property
+    def degraded(self) -> int:
+        """Calls that were answered by something else than the model that was asked for."""
+        return self._counts["degraded"]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the simulated provider answered any of them."""
+        return self._counts["simulated"] > 0
 
     @property
     def by_model(self) -> tuple[ModelUse, ...]:
@@ -101,34 +137,40 @@ class Tally:
             return tuple(self._uses.values())
 
     def tokens(self, name: str) -> int | None:
-        """The sum of one kind of tokens; None when no call said."""
-        counts = [count for call in list(self.calls) if (count := getattr(call.usage, name)) is not None]
-        return sum(counts) if counts else None
+        """The sum of `input_tokens` or `output_tokens`; None when no call said."""
+        return self._tokens.get(name)
 
     def percentile(self, share: float) -> float | None:
         """Seconds within which this share of the answered calls came; None without any."""
         with self._lock:
-            ordered = sorted(self._seconds)
-        return nearest_rank(ordered, share)
+            return nearest_rank(self._seconds, share)
 
     @property
     def failed_attempts(self) -> int:
         """Requests that came to nothing, also those of calls that were answered in the end."""
-        return sum(attempt.failed for call in self.sent for attempt in call.attempts)
+        return self._counts["failed_attempts"]
 
-    def distinct(self, name: str) -> tuple[str, ...]:
-        """The different values of one text field."""
-        return tuple(sorted({getattr(call, name) for call in list(self.calls)} - {""}))
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that were asked, as the calls name them."""
+        with self._lock:
+            return tuple(sorted(self._models - {""}))
+
+    @property
+    def prompts(self) -> set[str]:
+        """URIs of the registered prompts that the calls were made with."""
+        with self._lock:
+            return set(self._prompts)
 
     def metrics(self) -> dict[str, float]:
         """As run metrics; what isn't known is left out."""
         known: dict[str, float | Decimal | None] = {
             "cost_usd": self.cost,
-            "llm_calls": len(self.sent),
+            "llm_calls": self.sent,
             "llm_errors": self.count(Status.ERROR, Status.ABORTED),
             "llm_calls_unpriced": self.unpriced,
             "llm_calls_estimated": self.estimated,
-            "llm_calls_degraded": sum(call.degraded for call in self.sent),
+            "llm_calls_degraded": self.degraded,
             "llm_calls_refused": self.count(Status.REFUSED),
             "llm_attempts_failed": self.failed_attempts,
             "llm_calls_replayed": self.replayed or None,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from prodkit.ledger import mlflow_view
 from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
@@ -310,9 +311,12 @@ class Mlflow:
                 client.set_tag(run_id, "mlflow.linkedPrompts", json.dumps([*linked, entry]))
 
     def note_experiment(self, markdown: str) -> None:
-        """The note above the experiment's tabs."""
+        """The note above the experiment's tabs, and the view of its runs that the note leads to."""
+        client = self._client()
         with told():
-            self._client().set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown[:_TAG])
+            client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown[:_TAG])
+            if mlflow_view.TAG not in client.get_experiment(self.experiment_id).tags:  # people may change it
+                client.set_experiment_tag(self.experiment_id, mlflow_view.TAG, mlflow_view.saved_view())
 
     def checkpoints(self, most: int = 20) -> list[tuple[str, str]]:
         """The signed checkpoints that the latest runs carry, as (where, text)."""

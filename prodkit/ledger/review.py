@@ -83,12 +83,14 @@ class Judgement:
 def roll_up(cells: Iterable[RunView]) -> dict[str, float]:
     """The figures of captured cells together, as metrics of the run above them: sums, and the worst p95.
 
-    A figure that no cell has is left out, because not known isn't 0.
+    A figure that no cell has is left out, because not known isn't 0. Rows of the same data count once.
     """
     cells = list(cells)
     totals: dict[str, float] = {}
     for name in SUMMED:
-        known = [Decimal(repr(cell.metrics[name])) for cell in cells if name in cell.metrics]
+        groups = same_data(cells) if name.startswith("rows_") else [(cell,) for cell in cells]
+        told = [[cell.metrics[name] for cell in group if name in cell.metrics] for group in groups]
+        known = [Decimal(repr(max(figures))) for figures in told if figures]
         if known:
             totals[name] = float(sum(known, Decimal(0)))
     # as MLflow would have it: its own figure where it has another one, else ours
@@ -97,6 +99,15 @@ def roll_up(cells: Iterable[RunView]) -> dict[str, float]:
         totals[METRIC] = float(sum((Decimal(repr(one)) for one in theirs), Decimal(0)))
     slowest = [cell.metrics["p95_seconds"] for cell in cells if "p95_seconds" in cell.metrics]
     return totals | ({"p95_seconds": max(slowest)} if slowest else {})
+
+
+def same_data(runs: Iterable[RunView]) -> list[tuple[RunView, ...]]:
+    """The runs in groups that used the same data, as the attempts of a job do: what one found in it, all found."""
+    groups: dict[tuple[str, ...], list[RunView]] = {}
+    for run in runs:
+        digests = tuple(sorted(one.digest for one in run.datasets)) or (run.run_id,)
+        groups.setdefault((run.name, *digests), []).append(run)
+    return [tuple(group) for group in groups.values()]
 
 
 def runs_since(project: Project, since: datetime, *, most: int | None = MOST) -> list[RunView]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from prodkit.notebook.always import name_of
 from prodkit.notebook.displays import Card, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
@@ -50,7 +49,7 @@ class CellRuns:
         self._blocks: list[OpenRun] = []  # of `with prodkit.run(...)`
         self._closing: list[OpenRun] = []  # no longer open, not yet in the history
         self.history: list[RunSummary] = []  # of the runs that are over
-        self.calls: deque[CallRecord] = deque(maxlen=MOST_CALLS)  # of the runs that are over, the newest last
+        self._kept: tuple[int, tuple[CallRecord, ...]] = (0, ())  # calls of the runs that are over, and which state
         self._seen: tuple[float, tuple[RunSummary, ...]] = (0.0, ())
         self._looking = threading.Lock()
         self.listeners: list[Callable[[], None]] = []  # called when a run has begun or ended
@@ -107,6 +106,17 @@ class CellRuns:
         """The runs of the cells that are running, the newest last."""
         return (*(run for cell in list(self._cells) for run in list(cell.runs)), *self._blocks)
 
+    @property
+    def calls(self) -> tuple[CallRecord, ...]:
+        """The latest calls of the runs that are over, the newest last."""
+        return self._kept[1]
+
+    @property
+    def lists(self) -> dict[Hashable, Sequence[CallRecord]]:
+        """All calls at hand: of the runs that are over, and of each open run. Under one key a list only grows."""
+        state, over = self._kept
+        return {state: over} | {run.key: run.tally.calls for run in self.open_runs}
+
     def _tell(self) -> None:
         with self._looking:
             self._seen = (0.0, ())
@@ -161,13 +171,14 @@ class CellRuns:
         for run in runs:
             self._close(run, error)
 
-    def _slim(self) -> None:
-        """Let go of old prompts and answers: a kernel's memory isn't the place for them."""
-        if len(self.calls) > WITH_CONTENT:
-            latest = [self.calls.pop() for _ in range(WITH_CONTENT)]
-            older = [_slim_call(call) for call in self.calls]
-            self.calls.clear()
-            self.calls.extend([*older, *reversed(latest)])
+    def _keep(self, more: Sequence[CallRecord]) -> None:
+        """Keep the calls of a run that is over, and let go of old prompts and answers, which the journal has."""
+        state, over = self._kept
+        calls = [*over, *more][-MOST_CALLS:]
+        old = max(len(calls) - WITH_CONTENT, 0)
+        slim = max(old - len(more), 0)  # those before it have let go earlier
+        calls[slim:old] = map(_slim_call, calls[slim:old])
+        self._kept = state + 1, tuple(calls)
 
     def _close(self, run: OpenRun, error: BaseException | None) -> None:
         from prodkit.capture import close_run
@@ -183,8 +194,7 @@ class CellRuns:
             self.history.append(summary)
             self._closing = [one for one in self._closing if one is not run]
             self._seen = (0.0, ())
-        self.calls.extend(run.calls)
-        self._slim()
+        self._keep(run.calls)
         self._tell()
         display(Card(summary))
 

@@ -6,13 +6,14 @@ import re
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.completer import SimpleCompletion, context_matcher
+from IPython.core import completer
 
 from prodkit.capture.prompts import names_here
 from prodkit.errors import ProdkitError
 from prodkit.manifest import find_project
 from prodkit.notebook.commands import Commands
 from prodkit.notebook.header import AXES, COMPARING, MAGIC, OPTIONS
+from prodkit.notebook.panels import PANELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ _MAGIC_HEADER = re.compile(rf"%%{MAGIC}\s")
 _COMMENT_HEADER = re.compile(rf"# ?\|\s*{MAGIC}:")
 _LAST_OPTION = re.compile(r"(?:--)?([a-z]+)(?:=|\s+)[^\s=]*$")
 _MATRIX = re.compile(r"(?:--|(?:^|\s))matrix(?:\s|$)")
-_COMMAND = re.compile(rf"%{MAGIC}\s+(\S*)$")
+_COMMAND = re.compile(rf"%{MAGIC}\s+(?=\S|$)")
 _SOURCE = re.compile(r"""\bread\(\s*["']([\w.-]*)$""")
 _PARAMETER = re.compile(r"""\bread\(\s*["']([\w.-]+)["']\s*,[^)]*?(\w*)$""")
 _PROMPT = re.compile(r"""\bprompt\(\s*["']([\w.-]*)$""")
@@ -32,13 +33,15 @@ _CONTRACT = re.compile(r"""\b(?:validate|load)\([^)"']*["']([\w./-]*)$""")
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def make_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], Any]:
-    """A matcher for `shell.Completer.custom_matchers`."""
+def make_matcher(shell: InteractiveShell) -> Callable[[CompletionContext], Any] | None:
+    """A matcher for `shell.Completer.custom_matchers`; None where IPython, as Colab's 7.34, can't tell it the line."""
+    if not hasattr(completer, "context_matcher"):
+        return None
 
-    @context_matcher()  # type: ignore[untyped-decorator,unused-ignore]
+    @completer.context_matcher()  # type: ignore[untyped-decorator,unused-ignore]
     def prodkit_matcher(context: CompletionContext) -> dict[str, Any]:
         words = [word for word in _words(_current(context), shell) if word.startswith(context.token)]
-        found = [SimpleCompletion(text=word, type="prodkit") for word in dict.fromkeys(words)]
+        found = [completer.SimpleCompletion(text=word, type="prodkit") for word in dict.fromkeys(words)]
         return {"completions": found, "suppress": bool(found)}
 
     return prodkit_matcher
@@ -55,8 +58,8 @@ def _words(line: str, shell: InteractiveShell) -> Iterable[str]:
     text = line.lstrip()
     if match := _MAGIC_HEADER.match(text) or _COMMENT_HEADER.match(text):
         return _header_words(text[match.end() :], shell, dashes=text.startswith("%"))
-    if _COMMAND.match(text):
-        return Commands.names()
+    if match := _COMMAND.match(text):
+        return _command_words(text[match.end() :], shell)
     if _SOURCE.search(text):
         return _manifest_words(lambda project: project.manifest.data_sources)
     if match := _PARAMETER.search(text):
@@ -69,6 +72,31 @@ def _words(line: str, shell: InteractiveShell) -> Iterable[str]:
             lambda project: [spec.contract for spec in project.manifest.data_sources.values() if spec.contract]
         )
     return ()
+
+
+def _command_words(text: str, shell: InteractiveShell) -> Iterable[str]:
+    """What can come next on a command's line; the last word is still being typed."""
+    match re.split(r"\s+", text)[:-1]:
+        case []:
+            return Commands.names()
+        case ["panel" | "contract" as command]:
+            return PANELS if command == "panel" else ["infer"]
+        case ["on", *_]:
+            return _header_words(text, shell, dashes=True)
+        case ["panel", "contract"]:
+            return [*_manifest_words(lambda project: project.manifest.data_sources), *_frames(shell)]
+        case ["panel", "contract" | "export", *rest] | ["contract", "infer", _, *rest] if "--to" not in rest:
+            return ["--to"]
+        case ["contract", "infer"]:
+            return _frames(shell)
+        case ["run" | "rehearse" | "schedule"]:
+            return _manifest_words(_jobs)
+    return ()
+
+
+def _jobs(project: Any) -> Iterable[str]:
+    """Exported jobs, as paths from the project's folder."""
+    return sorted(file.parent.relative_to(project.root).as_posix() for file in project.root.glob("jobs/*/job.yaml"))
 
 
 def _header_words(text: str, shell: InteractiveShell, *, dashes: bool) -> Iterable[str]:

@@ -104,9 +104,11 @@ def usd(amount: Decimal | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`0.21 s`, `3 min 20 s`; None is said."""
+    """`4 ms`, `0.21 s`, `3 min 20 s`; None is said."""
     if value is None:
         return "not known"
+    if 0 < value < 0.01:  # noqa: PLR2004  two digits of a second would say nothing
+        return f"{value * 1000:.0f} ms" if value >= 0.001 else "under 1 ms"  # noqa: PLR2004
     if value < 60:  # noqa: PLR2004  a minute
         return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"  # noqa: PLR2004
     minutes, rest = divmod(round(value), 60)

@@ -125,7 +125,8 @@ def load(shell: InteractiveShell) -> ProdkitMagics:
     magics = ProdkitMagics(shell)
     shell.register_magics(magics)
     shell.configurables.append(magics)
-    shell.Completer.custom_matchers.append(magics.matcher)
+    if magics.matcher is not None:
+        shell.Completer.custom_matchers.append(magics.matcher)
     shell.input_transformers_cleanup.append(rewrite)
     shell.events.register("pre_run_cell", magics.runs.began)
     shell.events.register("post_run_cell", magics.runs.ended)
@@ -142,7 +143,8 @@ def unload(shell: InteractiveShell) -> None:
     if magics is None:
         return
     shell.configurables.remove(magics)
-    shell.Completer.custom_matchers.remove(magics.matcher)
+    if magics.matcher is not None:
+        shell.Completer.custom_matchers.remove(magics.matcher)
     shell.input_transformers_cleanup.remove(rewrite)
     shell.events.unregister("pre_run_cell", magics.runs.began)
     shell.events.unregister("post_run_cell", magics.runs.ended)

@@ -49,6 +49,7 @@ class RunPanel(Face):
     def act(self, message: dict[str, Any]) -> None:
         """The stop button."""
         if message.get("do") == "stop":
+            self.tell({"stopping": True})  # that the button was heard: not every kernel hears one while a cell runs
             self.stop()
 
     def state(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Texts are redacted before they leave Python, go to the browser for the chosen ca
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.errors import ConfigError, ParameterError
 from prodkit.manifest import find_project
 from prodkit.notebook.displays import seconds, usd
+from prodkit.notebook.sieve import CHOICES, Sieve
 from prodkit.notebook.tables import Table
 from prodkit.notebook.widgets import Face, Follower
 from prodkit.ownership import name_person
@@ -20,6 +22,8 @@ from prodkit.records import FeedbackRecord, new_id
 from prodkit.redaction import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from prodkit.notebook.cells import CellRuns
     from prodkit.records import CallRecord
 
@@ -39,6 +43,7 @@ class RequestBrowser(Face):
         self._runs = runs
         self._filter = {"text": "", "run": "", "model": "", "status": ""}
         self._page = 0
+        self._sieve = Sieve()
         self._chosen: tuple[str, ...] = ()
         self._judged: dict[str, list[str]] = {}
         self._by = ""
@@ -50,19 +55,11 @@ class RequestBrowser(Face):
     @property
     def calls(self) -> tuple[CallRecord, ...]:
         """All calls that are at hand, the newest first: of open runs and of those that are over."""
-        running = [call for run in self._runs.open_runs for call in run.calls]
-        return tuple(reversed([*self._runs.calls, *running]))
+        return tuple(reversed(list(itertools.chain(*self._runs.lists.values()))))
 
     def find(self, text: str = "", *, run: str = "", model: str = "", status: str = "") -> tuple[CallRecord, ...]:
         """Calls whose prompt, answer, run or model holds all words of `text` (no case), narrowed by exact words."""
-        words = text.casefold().split()
-        wanted = {name: value for name, value in (("name", run), ("model", model), ("status", status)) if value}
-        calls = self.calls
-        if wanted:
-            calls = tuple(call for call in calls if all(str(getattr(call, key)) == v for key, v in wanted.items()))
-        if words:
-            calls = tuple(call for call in calls if all(word in hay for hay in [_haystack(call)] for word in words))
-        return calls
+        return tuple(filter(_fitting({"text": text, "run": run, "model": model, "status": status}), self.calls))
 
     def compare(self, left: str, right: str) -> Table:
         """Two calls by their request ids, side by side: model, cost, latency, prompt and answer.
@@ -120,6 +117,7 @@ class RequestBrowser(Face):
         kind = message.get("do")
         if kind == "find":
             self._filter = {key: str(message.get(key) or "") for key in self._filter}
+            self._sieve = Sieve(_fitting(self._filter))
             self._page = 0
         elif kind == "page":
             self._page = int(message.get("page") or 0)
@@ -144,22 +142,18 @@ class RequestBrowser(Face):
 
     def state(self) -> dict[str, Any]:
         """What the browser draws: one page of figures, and no text of a call."""
-        calls = self.calls
-        narrow = {key: value for key, value in self._filter.items() if key != "text"}
-        found = self.find(self._filter["text"], **narrow) if any(self._filter.values()) else calls
-        pages = max(1, math.ceil(len(found) / _PAGE))
+        sieve = self._sieve
+        sieve.look(self._runs.lists)
+        pages = max(1, math.ceil(sieve.found / _PAGE))
         page = min(max(self._page, 0), pages - 1)
         return {
-            "calls": [_figures(call) for call in found[page * _PAGE : (page + 1) * _PAGE]],
-            "found": len(found),
-            "total": len(calls),
+            "calls": [_figures(call) for call in sieve.page(page, _PAGE)],
+            "found": sieve.found,
+            "total": sieve.total,
             "page": page,
             "pages": pages,
             "filter": self._filter,
-            "choices": {
-                key: sorted({str(getattr(call, name)) for call in calls} - {""})[:_CHOICES]
-                for key, name in (("run", "name"), ("model", "model"), ("status", "status"))
-            },
+            "choices": {key: names[:_CHOICES] for key, names in sieve.choices.items()},
             "by": self._by,
         }
 
@@ -266,6 +260,22 @@ def _text(content: Any) -> str:
     if isinstance(content, list) and content and all(isinstance(part, dict) and "text" in part for part in content):
         return "\n".join(str(part["text"]) for part in content)
     return json.dumps(content, ensure_ascii=False, indent=1, default=str)
+
+
+def _fitting(wanted: Mapping[str, str]) -> Callable[[CallRecord], bool] | None:
+    """Whether a call is what a filter wants; None, which `filter` and `Sieve` take for all, where it wants nothing."""
+    words = wanted["text"].casefold().split()
+    exact = {field: wanted[key] for key, field in CHOICES.items() if wanted[key]}
+    if not words and not exact:
+        return None
+
+    def fits(call: CallRecord) -> bool:
+        if any(str(getattr(call, field)) != value for field, value in exact.items()):
+            return False
+        hay = _haystack(call) if words else ""
+        return all(word in hay for word in words)
+
+    return fits
 
 
 def _haystack(call: CallRecord) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from importlib import resources
 
+_PLAIN = "mathjax_ignore tex2jax_ignore"  # else front ends take "$0.01 of $0.50" for a formula
+
 
 @functools.cache
 def style() -> str:
@@ -18,7 +20,7 @@ def style() -> str:
 
 def card(body: str, *, label: str, tone: str = "plain", anchor: str = "") -> str:
     """A card around some HTML. `tone` is plain, good, warn or bad; what it means is also said in words."""
-    classes = f"prodkit-card prodkit-{tone} {anchor}".strip()
+    classes = f"prodkit-card prodkit-{tone} {_PLAIN} {anchor}".strip()
     return f'{style()}<section class="{classes}" aria-label="{escape(label, quote=True)}">{body}</section>'
 
 

@@ -153,9 +153,9 @@ class _Live:
     def __init__(self, widget: Any) -> None:
         self._widget = widget
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:  # noqa: ARG002
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._widget.model_id}
-        return {"application/vnd.jupyter.widget-view+json": view, "text/plain": ""}
+    def _repr_mimebundle_(self, **_wanted: object) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = self._widget._repr_mimebundle_()  # where Colab finds what draws it is in the metadata
+        return {**data, "text/plain": ""}, metadata
 
 
 def make_widget(script: str, state: dict[str, Any], on_message: Callable[[dict[str, Any]], None]) -> Any:

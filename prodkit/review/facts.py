@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from prodkit.ledger.mlflow_prices import METRIC
-from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prompts_of, roll_up, run_tree
+from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prompts_of, roll_up, run_tree, same_data
 from prodkit.ownership import check, matrix
 from prodkit.records import now
 from prodkit.review.rehearsals import Rehearsed, newest
@@ -100,6 +101,11 @@ class Facts:
     decision: dict[str, str] = field(default_factory=dict)
 
     @property
+    def answers(self) -> str:
+        """Who answers when it doesn't work; empty while nobody does."""
+        return next((row.person for row in self.owners if row.activity == "uptime"), "")
+
+    @property
     def digest(self) -> str:
         """`sha256:` over the facts without the decision, so that deciding doesn't change what was decided on."""
         told = asdict(self)
@@ -180,7 +186,7 @@ def _data_use(dataset: DatasetView, run: RunView, manifest: Manifest) -> DataUse
         context=dataset.context,
         contract=dataset.contract,
         result=f"{int(failed)} of {int(checked)} rows broke it" if dataset.contract and checked is not None else "",
-        owner=told.get("owner", ""),
+        owner=_names((told.get("owner", ""),), manifest),
         region=region,
         classification=told.get("classification", ""),
         personal=told.get("pii") == "true",
@@ -197,11 +203,15 @@ def _resident(region: str, asked: tuple[str, ...]) -> bool | None:
 
 
 def _rules_broken(runs: Iterable[RunView]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for run in runs:
-        for key, value in run.metrics.items():
-            if key.startswith("failed.") and value:
-                found[key.removeprefix("failed.")] = found.get(key.removeprefix("failed."), 0) + int(value)
+    """Rule -> rows that break it; rows of the same data count once."""
+    found: Counter[str] = Counter()
+    for group in same_data(runs):
+        broken: Counter[str] = Counter()
+        for run in group:
+            broken |= Counter(
+                {key.removeprefix("failed."): int(v) for key, v in run.metrics.items() if key.startswith("failed.")}
+            )
+        found += broken
     return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prodkit.ledger import Ledger
+from prodkit.ledger.mlflow_view import place_of_runs
 from prodkit.ledger.review import run_tree
 from prodkit.records import RunHandle
 from prodkit.review.facts import gather
@@ -41,18 +42,20 @@ def publish(project: Project, run_id: str) -> Facts:
     handle = handle_of(root)
     ledger.log_text(handle, to_html(facts), HTML)
     ledger.log_text(handle, to_markdown(facts), MARKDOWN)
-    ledger.note_experiment(note(facts))
+    ledger.note_experiment(note(facts, root.experiment_id))
     return facts
 
 
-def note(facts: Facts) -> str:
-    """What MLflow shows above every tab of the experiment."""
-    answers = next((row.person for row in facts.owners if row.activity == "uptime"), "nobody yet")
+def note(facts: Facts, experiment_id: str) -> str:
+    """What MLflow shows above every tab of the experiment; folded, it shows the first line only."""
+    page = f"#/experiments/{experiment_id}/runs/{facts.run_id}/artifacts/{HTML}"
+    purpose, answers = facts.purpose or "no purpose given.", facts.answers or "nobody yet"
     return (
-        f"**{facts.service}**: {facts.purpose or 'no purpose given'}\n\n"
-        f"Lifecycle {facts.lifecycle}, risk class {facts.risk_class}. Answers for uptime: {answers}.\n\n"
-        f"Each run holds `{HTML}`: data, prompts, models, cost, open findings and the decision. Latest: run "
-        f"`{facts.run_id}` ({facts.name}, {facts.started}).\n\nTo decide: `prodkit review RUN --approve` or "
+        f"**{facts.service}**: {purpose} Answers for it: **{answers}**. "
+        f"[Latest review]({page}), [runs by cost and data]({place_of_runs(experiment_id)})\n\n"
+        f"Lifecycle {facts.lifecycle}, risk class {facts.risk_class}. Each reviewed run holds `{HTML}`: data, prompts, "
+        f"models, cost, open findings and the decision; the latest is of {facts.name}, {facts.started}, run "
+        f"`{facts.run_id}`.\n\nTo decide: `prodkit review RUN --approve` or "
         "`--reject --note '...'`; or here, the run's tag `prodkit.review` set to `approved` or `rejected`, or an "
         "assessment of that name and value at one of its traces, which also records who you are."
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Frame, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHROME_ARGS = [
@@ -58,6 +58,28 @@ def shots(tmp_path: Path) -> Path:
     folder = RealPath(os.environ.get("PRODKIT_SHOTS", tmp_path / "shots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+# what sticks out of the page, and texts that are hard to read: below WCAG's 4.5 against the page's own background
+LOOK = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgb = (colour, over) => { canvas.fillStyle = over; canvas.fillRect(0, 0, 1, 1); canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3); };
+  const light = (c) => { const [r, g, b] = c.map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4 });
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const page = getComputedStyle(document.body).backgroundColor;
+  const pale = [...document.querySelectorAll('body *')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).filter(e => {
+    let seen = 1; for (let one = e; one; one = one.parentElement) seen *= Number(getComputedStyle(one).opacity);
+    const back = rgb(page, 'white'), ink = rgb(getComputedStyle(e).color, 'white').map((v, i) => v * seen + back[i] * (1 - seen));
+    const [a, b] = [light(ink), light(back)].sort((x, y) => y - x); return (a + .05) / (b + .05) < 4.5; });
+  return { wide: document.documentElement.scrollWidth - document.documentElement.clientWidth, pale: pale.map(e => e.textContent.slice(0, 40)) };
+}"""
+
+
+@pytest.fixture(scope="session")
+def look() -> Callable[[Page | Frame], dict[str, object]]:
+    """How a page looks, in figures: `look(page) == {"wide": 0, "pale": []}` where all is well."""
+    return lambda place: place.evaluate(LOOK)
 
 
 @dataclass
@@ -98,6 +120,40 @@ def watch(browser: Browser) -> Iterator[Callable[..., Watched]]:
 
 
 @dataclass(frozen=True)
+class Node:
+    """A part of the page as a screen reader meets it."""
+
+    role: str
+    name: str
+    states: dict[str, object]
+
+
+@pytest.fixture(scope="session")
+def heard() -> Callable[[Page, str], list[Node]]:
+    """Chromium's own accessibility tree below the region of a name, in the order of reading: `heard(page, "...")`."""
+
+    def read(page: Page, region: str) -> list[Node]:
+        session = page.context.new_cdp_session(page)
+        nodes = {node["nodeId"]: node for node in session.send("Accessibility.getFullAXTree")["nodes"]}
+        session.detach()
+        said = {key: (node.get("role", {}).get("value", ""), _name(node)) for key, node in nodes.items()}
+        (root,) = (key for key, one in said.items() if one == ("region", region))
+        left, found = [root], []
+        while left:
+            key = left.pop()
+            left += [child for child in reversed(nodes[key].get("childIds", ())) if child in nodes]
+            states = {one["name"]: one["value"].get("value") for one in nodes[key].get("properties", ())}
+            found.append(Node(*said[key], states))
+        return found
+
+    return read
+
+
+def _name(node: dict) -> str:
+    return str(node.get("name", {}).get("value", "")).strip()
+
+
+@dataclass(frozen=True)
 class Lab:
     """A running JupyterLab, or Notebook 7, which is built of the same parts."""
 
@@ -122,6 +178,20 @@ class Lab:
     def run_all(self, page: Page) -> None:
         """Run all cells through the command registry, never through menus."""
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+@pytest.fixture(scope="session")
+def wear() -> Callable[[Page, str], None]:
+    """Changes JupyterLab's theme, and waits until it is drawn: `wear(page, "Dark")`."""
+
+    def change(page: Page, theme: str) -> None:
+        run = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
+        page.evaluate(run, f"JupyterLab {theme}")
+        light = str(theme == "Light").lower()
+        page.wait_for_function("(light) => document.body.dataset.jpThemeLight === light", arg=light)
+        page.locator("#jupyterlab-splash").wait_for(state="detached")
+
+    return change
 
 
 @pytest.fixture

@@ -46,52 +46,45 @@ def run_cell(page: Page, index: int) -> None:
     )
 
 
-def show(page: Page, widget: Locator, shots: Path, name: str) -> None:
+@pytest.fixture
+def show(wear: Callable, shots: Path) -> Callable[[Page, Locator, str], None]:
     """Pictures of a widget in both themes."""
-    widget.scroll_into_view_if_needed()
-    for theme in ("Light", "Dark"):
-        page.evaluate(
-            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", f"JupyterLab {theme}"
-        )
-        page.wait_for_function(
-            "(light) => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
-        )
-        widget.screenshot(path=shots / f"{name}_{theme.lower()}.png")
+
+    def take(page: Page, widget: Locator, name: str) -> None:
+        widget.scroll_into_view_if_needed()
+        for theme in ("Light", "Dark"):
+            wear(page, theme)
+            widget.screenshot(path=shots / f"{name}_{theme.lower()}.png")
+
+    return take
 
 
-def fields_without_name(page: Page, region: str) -> list[str]:
-    """What a screen reader would meet without a name, from Chromium's own accessibility tree."""
-    session = page.context.new_cdp_session(page)
-    nodes = {node["nodeId"]: node for node in session.send("Accessibility.getFullAXTree")["nodes"]}
-    roots = [n for n in nodes.values() if n.get("role", {}).get("value") == "region" and n["name"]["value"] == region]
-    assert len(roots) == 1, region
-    left, found, met = [roots[0]["nodeId"]], [], 0
-    while left:
-        node = nodes[left.pop()]
-        left += [child for child in node.get("childIds", ()) if child in nodes]
-        role = node.get("role", {}).get("value", "")
-        if role in {
-            "button",
-            "textbox",
-            "searchbox",
-            "combobox",
-            "checkbox",
-            "table",
-            "progressbar",
-            "meter",
-            "navigation",
-        }:
-            met += 1
-            if not node.get("name", {}).get("value", "").strip():
-                found.append(role)
-    assert met > 1, "no field was met at all"
-    return found
+FIELDS = {
+    "button", "textbox", "searchbox", "combobox", "checkbox", "table", "progressbar", "meter", "navigation",
+}  # fmt: skip
+
+
+@pytest.fixture
+def fields_without_name(heard: Callable) -> Callable[[Page, str], list[str]]:
+    """What a screen reader would meet without a name."""
+
+    def look(page: Page, region: str) -> list[str]:
+        met = [node for node in heard(page, region) if node.role in FIELDS]
+        assert len(met) > 1, "no field was met at all"
+        return [node.role for node in met if not node.name]
+
+    return look
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_editors_by_keyboard_in_both_themes(
-    example: Project, start_lab: Callable, watch: Callable, shots: Path, prodkit_provider: SimulatedProvider
+    example: Project,
+    start_lab: Callable,
+    watch: Callable,
+    show: Callable,
+    prodkit_provider: SimulatedProvider,
+    fields_without_name: Callable,
 ):
     """A person looks at costs, edits and tests a contract, mends the RACI, exports a job and sends feedback, without a
     mouse; files hold what was typed, every field has a name, no script fails and nothing is fetched from outside.
@@ -107,15 +100,15 @@ def test_editors_by_keyboard_in_both_themes(
     page = lab.open(watched, "widgets.ipynb")
     for index in (2, 0, 1, 3):
         run_cell(page, index)
-    look_at_costs(page, shots)
+    look_at_costs(page, show, fields_without_name)
     run_cell(page, 4)
-    edit_contract(page, shots, example.root / "contracts" / "tickets.odcs.yaml")
+    edit_contract(page, show, fields_without_name, example.root / "contracts" / "tickets.odcs.yaml")
     run_cell(page, 5)
-    edit_raci(page, shots, manifest)
+    edit_raci(page, show, fields_without_name, manifest)
     run_cell(page, 6)
-    export_job(page, shots, example.root)
+    export_job(page, show, fields_without_name, example.root)
     run_cell(page, 7)
-    send_feedback(page, shots, example)
+    send_feedback(page, show, fields_without_name, example)
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=30_000)
     static = subprocess.run(
@@ -130,15 +123,15 @@ def test_editors_by_keyboard_in_both_themes(
     assert watched.blocked == set()
 
 
-def look_at_costs(page: Page, shots: Path) -> None:
+def look_at_costs(page: Page, show: Callable, fields_without_name: Callable) -> None:
     meter = page.get_by_role("region", name="prodkit cost meter")
     meter.get_by_text("1 call without a price").wait_for(timeout=120_000)
     assert meter.get_by_role("progressbar", name="the budget of the day").count() == 1
     assert fields_without_name(page, "prodkit cost meter") == []
-    show(page, meter, shots, "meter")
+    show(page, meter, "meter")
 
 
-def edit_contract(page: Page, shots: Path, file: Path) -> None:
+def edit_contract(page: Page, show: Callable, fields_without_name: Callable, file: Path) -> None:
     editor = page.get_by_role("region", name="prodkit contract editor")
     editor.wait_for(timeout=60_000)
     editor.get_by_role("button", name="Test", exact=True).focus()
@@ -163,7 +156,7 @@ def edit_contract(page: Page, shots: Path, file: Path) -> None:
     editor.get_by_role("button", name="Test", exact=True).press("Enter")
     editor.get_by_text("rows break the contract").wait_for(timeout=60_000)
     assert fields_without_name(page, "prodkit contract editor") == []
-    show(page, editor, shots, "contract")
+    show(page, editor, "contract")
     before = file.read_text()
     editor.get_by_role("button", name="Save", exact=True).press("Enter")
     editor.get_by_text("saved to contracts/tickets.odcs.yaml").wait_for(timeout=20_000)
@@ -181,7 +174,7 @@ def edit_contract(page: Page, shots: Path, file: Path) -> None:
     assert options["body"]["maxLength"] == 4000
 
 
-def edit_raci(page: Page, shots: Path, manifest: Path) -> None:
+def edit_raci(page: Page, show: Callable, fields_without_name: Callable, manifest: Path) -> None:
     editor = page.get_by_role("region", name="prodkit RACI editor")
     editor.wait_for(timeout=60_000)
     field = editor.get_by_role("textbox", name="uptime, Ana Ruiz")
@@ -190,7 +183,7 @@ def edit_raci(page: Page, shots: Path, manifest: Path) -> None:
     editor.get_by_text("`uptime` has 2 accountable; it needs exactly one.").wait_for(timeout=20_000)
     assert field.get_attribute("aria-invalid") == "true"
     assert fields_without_name(page, "prodkit RACI editor") == []
-    show(page, editor, shots, "raci")
+    show(page, editor, "raci")
     editor.get_by_role("button", name="Save prodkit.yaml").press("Enter")
     editor.get_by_role("alert").get_by_text("owners.accountable").wait_for(timeout=20_000)
     field.focus()
@@ -204,7 +197,7 @@ def edit_raci(page: Page, shots: Path, manifest: Path) -> None:
     assert new == ["    uptime:               {R: [platform], A: ana, C: [data-science], I: [security]}"]
 
 
-def export_job(page: Page, shots: Path, root: Path) -> None:
+def export_job(page: Page, show: Callable, fields_without_name: Callable, root: Path) -> None:
     wizard = page.get_by_role("region", name="prodkit export wizard")
     wizard.wait_for(timeout=60_000)
     retries = wizard.get_by_role("textbox", name="Retries")
@@ -222,14 +215,14 @@ def export_job(page: Page, shots: Path, root: Path) -> None:
     wizard.get_by_role("button", name="job.yaml").press("Enter")
     wizard.get_by_text("retries: 4").wait_for(timeout=20_000)
     assert fields_without_name(page, "prodkit export wizard") == []
-    show(page, wizard, shots, "wizard")
+    show(page, wizard, "wizard")
     wizard.get_by_role("button", name="Export", exact=True).press("Enter")
     wizard.get_by_text("exported to jobs/triage").wait_for(timeout=120_000)
     assert yaml.safe_load((root / "jobs" / "triage" / "job.yaml").read_text())["execution"]["retries"] == 4
     assert yaml.safe_load((root / "prodkit.yaml").read_text())["job"]["retries"] == 4
 
 
-def send_feedback(page: Page, shots: Path, project: Project) -> None:
+def send_feedback(page: Page, show: Callable, fields_without_name: Callable, project: Project) -> None:
     browser = page.get_by_role("region", name="prodkit request browser")
     browser.get_by_text("3 of 3 requests").wait_for(timeout=60_000)
     for box in browser.get_by_role("checkbox").all()[:2]:
@@ -244,7 +237,7 @@ def send_feedback(page: Page, shots: Path, project: Project) -> None:
     assert fields_without_name(page, "prodkit request browser") == []
     first.get_by_role("button", name="Send feedback").press("Enter")
     browser.get_by_text("bad, says Ana Ruiz (ana): wrong queue").wait_for(timeout=20_000)
-    show(page, browser, shots, "requests")
+    show(page, browser, "requests")
 
     from mlflow import MlflowClient
 

@@ -31,6 +31,8 @@ def offers(notebook: Any, text: str) -> list[str]:
 @pytest.fixture
 def project(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
     made = make_project(MANIFEST)
+    (made.root / "jobs" / "sorting").mkdir(parents=True)
+    (made.root / "jobs" / "sorting" / "job.yaml").touch()
     monkeypatch.chdir(made.root)
     monkeypatch.setenv("PRODKIT_PROJECT", str(made.root))
     return made
@@ -63,6 +65,16 @@ def project(make_project: Any, monkeypatch: pytest.MonkeyPatch) -> Project:
         ("#| prodkit: matrix mo", ["model="]),
         ("%prodkit reh", ["rehearse"]),
         ("prodkit.prompt('tri", ["triage"]),
+        ("%prodkit panel ", ["contract", "costs", "export", "owners", "requests", "runs"]),
+        ("x = 1\n  %prodkit panel co", ["contract", "costs"]),
+        ("%prodkit panel contract ", ["people", "tickets", "tickets_now"]),
+        ("%prodkit panel contract tickets ", ["--to"]),
+        ("%prodkit panel export --", ["--to"]),
+        ("%prodkit contract ", ["infer"]),
+        ("%prodkit contract infer ti", ["tickets_now"]),
+        ("%prodkit on --bu", ["--budget"]),
+        ("%prodkit run jo", ["jobs/sorting"]),
+        ("%prodkit rehearse jobs/so", ["jobs/sorting"]),
     ],
 )
 def test_offers_what_fits(notebook: Any, text: str, offered: list[str]) -> None:
@@ -84,3 +96,12 @@ def test_a_wrong_manifest_does_not_disturb_typing(notebook: Any, project: Projec
     """While the manifest is broken nothing is offered, and nothing is raised."""
     (project.root / "prodkit.yaml").write_text("servce: {}")
     assert "tickets" not in offers(notebook, "prodkit.read('ti")
+
+
+def test_an_older_ipython_goes_without(shell: Any, run_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colab's IPython 7.34 can't tell a matcher the line: there prodkit loads, and the Tab key does what it did."""
+    monkeypatch.delattr("IPython.core.completer.context_matcher")
+    matchers = list(shell.Completer.custom_matchers)
+    assert run_in(shell, "%load_ext prodkit").error is None
+    assert shell.Completer.custom_matchers == matchers
+    assert run_in(shell, "%unload_ext prodkit").error is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import types
 from typing import Any
 
 import pytest
@@ -95,6 +97,22 @@ def test_stop_interrupts_the_cell_and_refuses_further_calls(notebook: Any, clien
 def test_nothing_to_stop_does_nothing(panel: RunPanel) -> None:
     """Pressing the button late harms nobody."""
     assert panel.stop() == 0
+
+
+def test_colab_is_asked_to_show_widgets(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colab shows only the widgets that it knows until it is asked for others: a panel, through anywidget, asks it."""
+    from anywidget._util import enable_custom_widget_manager_once
+
+    asked: list[int] = []
+    colab = types.ModuleType("google.colab.output")
+    colab.enable_custom_widget_manager = lambda: asked.append(1)
+    colab._widgets = types.SimpleNamespace(_installed_url="https://colab.test/manager.js")
+    monkeypatch.setitem(sys.modules, "google.colab.output", colab)
+    enable_custom_widget_manager_once.cache_clear()
+    notebook.run("%prodkit panel")
+    _, live = notebook.run("%prodkit panel costs").outputs
+    assert asked == [1]
+    assert live.metadata[WIDGET]["colab"]["custom_widget_manager"]["url"] == "https://colab.test/manager.js"
 
 
 def test_without_anywidget_the_static_twin_remains(notebook: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,20 @@ def test_facts_sum_what_the_cells_below_did(triage: Project, job_run: RunHandle)
     assert {row.activity: row.person for row in facts.owners}["uptime"] == "Ana Ruiz"
 
 
+def test_rows_that_two_attempts_checked_count_once(triage: Project, job_run: RunHandle):
+    """A second attempt that checks the same data again doubles what was spent, not the rows that are wrong."""
+    ledger = Ledger.open(triage)
+    again = ledger.start_run(RunSpec("classify", "cell", "again", parent_key=job_run.key, parent_run_id=job_run.run_id))
+    ledger.log_dataset(again, DatasetRecord("tickets", "data/*.xlsx", "pk1:abc", contract="tickets", rows=90))
+    metrics = {"cost_usd": 0.25, "rows_checked": 100, "rows_failed": 10, "failed.channel.enum": 10}
+    ledger.end_run(again, status=Status.OK, metrics=metrics)
+    ledger.flush()
+    facts = gather(triage, job_run.run_id)
+    assert facts.cost_usd == "0.5"
+    assert (facts.totals["rows_checked"], facts.totals["rows_failed"]) == (100, 10)
+    assert facts.rules_broken == {"channel.enum": 10}
+
+
 @pytest.mark.parametrize(
     "finding",
     [
@@ -195,8 +210,23 @@ def test_pages_and_note_are_in_mlflow(triage: Project, job_run: RunHandle):
     names = {artifact.path for artifact in client.list_artifacts(job_run.run_id)}
     assert {"review.html", "review.md"} <= names
     note = client.get_experiment_by_name("triage").tags["mlflow.note.content"]
-    assert "Answers for uptime: Ana Ruiz" in note
+    assert "Answers for it: **Ana Ruiz**" in note
     assert job_run.run_id in note
+
+
+def test_the_view_of_runs_stays_as_people_have_it(triage: Project, job_run: RunHandle):
+    """MLflow's list of views has one with the columns to sort by; who has changed it isn't overruled by the next run."""
+    from mlflow import MlflowClient
+
+    from prodkit.ledger.mlflow_view import NAME, TAG
+
+    client = MlflowClient(triage.tracking_uri)
+    for expected in (NAME, "mine"):
+        publish(triage, job_run.run_id)
+        Ledger.open(triage).flush()
+        experiment = client.get_experiment_by_name("triage")
+        assert json.loads(experiment.tags[TAG])["name"] == expected
+        client.set_experiment_tag(experiment.experiment_id, TAG, '{"name": "mine"}')
 
 
 def test_approval_holds_for_the_digest_that_was_seen(triage: Project, job_run: RunHandle):

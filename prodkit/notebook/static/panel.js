@@ -1,21 +1,34 @@
 // Draws the run panel. Cells of the table are updated in place, so that focus and selection survive an update.
 const COLUMNS = [["name", "run"], ["state", "state"], ["calls", "calls"], ["cost", "cost"], ["tokens", "tokens"],
   ["latency", "latency"]];
+const PATIENCE = 3000; // milliseconds
 
 function render({ model, el }) {
   const face = card({ model, el }, "run panel", "Runs of this kernel");
-  let stopping = false;
-  const stop = button("Stop", () => { stopping = true; face.draw(); model.send({ do: "stop" }); });
+  let stopping = false, waiting = 0;
+  const stop = button("Stop", () => {
+    stopping = true;
+    waiting = setTimeout(() => { stopping = false; unheard = true; face.draw(); }, PATIENCE);
+    face.draw();
+    model.send({ do: "stop" });
+  });
+  // ipykernel 6, and editors that know no subshells, keep the message until the cell is over
+  let unheard = false;
+  const note = make("p", { role: "alert", class: "prodkit-problem", hidden: true },
+    "This kernel doesn't hear the button while a cell runs. The editor's own stop button stops the run as well.");
+  const hear = (message) => { if (message.stopping) { clearTimeout(waiting); unheard = false; face.draw(); } };
+  model.on("msg:custom", hear);
   const body = make("tbody"), limits = make("ul", { "aria-label": "budgets" });
   const head = make("tr", {}, ...COLUMNS.map(([, label]) => make("th", { scope: "col" }, label)));
   const table = make("table", { "aria-label": "runs" }, make("thead", {}, head), body);
   const more = make("div", { class: "prodkit-quiet" });
   face.header.append(stop);
-  el.append(table, more, limits);
+  el.append(note, table, more, limits);
 
   face.each((state) => {
     const open = state.runs.filter((run) => run.open);
-    if (!open.length) stopping = false;
+    if (!open.length) { stopping = unheard = false; clearTimeout(waiting); }
+    note.hidden = !unheard;
     const names = open.map((run) => run.name).join(", ");
     stop.disabled = !open.length || stopping;
     stop.setAttribute("aria-label", open.length ? `Stop ${names}` : "Stop: nothing runs");
@@ -35,7 +48,7 @@ function render({ model, el }) {
     bars(limits, state.limits);
   });
   face.draw();
-  return face.end;
+  return () => { clearTimeout(waiting); model.off("msg:custom", hear); face.end(); };
 }
 
 export default { render };
