@@ -11,13 +11,13 @@ from prodkit.jobs.saving import write_atomically
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from prodkit.jobs.history import Entry, History
+    from prodkit.jobs.history import History
     from prodkit.jobs.publishing import Publisher
 
-_LOOK_BACK = 50
 
-
-def close_lost(history: History, job: str, place: Path, publisher: Publisher) -> tuple[str, ...]:
+def close_lost(
+    history: History, job: str, place: Path, publisher: Publisher, *, parent: str | None = None
+) -> tuple[str, ...]:
     """Close the lost runs of a job in the ledger and in their notebooks, each once.
 
     Args:
@@ -25,13 +25,14 @@ def close_lost(history: History, job: str, place: Path, publisher: Publisher) ->
         job: the job's name; its lock must be held.
         place: the folder that holds the folders of the job's runs.
         publisher: where runs are closed.
+        parent: close the items of this fan-out only.
 
     Returns:
         The ids of the runs that were closed.
     """
-    lost = [entry for entry in history.entries(job, limit=_LOOK_BACK) if _is_open(entry)]
+    lost = [entry for entry in history.lost(job, parent=parent) if entry.error != _CLOSED]
     for entry in lost:
-        publisher.close_lost(entry.run, entry.attempts + 1)
+        publisher.close_lost(entry.run)
         for notebook in sorted((place / entry.run).glob("attempt-*.ipynb")):
             tell_lost(notebook)
         history.note(entry.run, error=_CLOSED)
@@ -57,7 +58,3 @@ def tell_lost(path: Path) -> bool:
 
 
 _CLOSED = "RunnerKilled"
-
-
-def _is_open(entry: Entry) -> bool:
-    return entry.outcome is Outcome.LOST and entry.error != _CLOSED

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from prodkit.budget import is_spent_for_all
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.jobs.attempt import warm_up
+from prodkit.jobs.closing import close_lost
 from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked
 from prodkit.jobs.folder import JobFolder, digest
@@ -145,6 +146,7 @@ def run_over(
     with locked(place / "lock", f"The job `{folder.name}`"), stop or StopRequest() as stopping:
         fan = _Fanout(folder, project, Path(over), items, options or RunOptions(), again=again)
         publisher = Publisher.open(project, ledger)
+        close_lost(fan.history, folder.name, place, publisher)
         if run_items is None and not fan.options.fresh_kernels:  # its imports take seconds, as MLflow's here do
             threading.Thread(target=warm_up, args=(folder, project), daemon=True).start()
         return fan.go(publisher, run_items or _Local(workers, ledger), on_item, stopping)
@@ -169,8 +171,8 @@ class _Fanout:
         salt = self.run if again else folder.index.source.digest
         self.batch = digest(salt)[-16:]
         budget = options.budget if options.budget is not None else project.manifest.budget.per_run
-        place = project.state / "jobs" / folder.name
-        self.shared = SharedBudget(self._first_run(), budget, place / f"{self.run}.spent")
+        self.place = project.state / "jobs" / folder.name
+        self.shared = SharedBudget(self._first_run(), budget, self.place / f"{self.run}.spent")
 
     def _first_run(self) -> str:
         """The id of the fan-out that this one goes on with, so that a restart doesn't begin with a full purse."""
@@ -204,6 +206,7 @@ class _Fanout:
             outcome = Outcome.TERMINATED if stop.asked else whole.outcome
         finally:
             self.history.end(self.run, outcome)
+            close_lost(self.history, self.folder.name, self.place, publisher, parent=self.run)  # of workers that died
             self.shared.spent.unlink(missing_ok=True)
             publisher.end_fanout(outcome, Counter(item.outcome for item in results), len(self.items))
         return self._result(self._priced(results, publisher), publisher, time.monotonic() - began)

@@ -123,6 +123,26 @@ class History:
             ).fetchone()
         return _entry(row) if row else None
 
+    def lost(self, job: str, *, parent: str | None = None) -> tuple[Entry, ...]:
+        """All runs of a job, or of one fan-out, whose process was killed."""
+        self.settle()
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT * FROM runs WHERE job = ? AND outcome = ? AND parent = COALESCE(?, parent) ORDER BY started",
+                (job, Outcome.LOST.value, parent),
+            )
+            return tuple(_entry(row) for row in rows)
+
+    def unfinished(self, job: str, key: str) -> Entry | None:
+        """The latest run under this idempotency key that has ended otherwise than well, or was killed."""
+        self.settle()
+        with self._open() as db:
+            row = db.execute(
+                "SELECT * FROM runs WHERE job = ? AND key = ? AND outcome NOT IN (?, ?) ORDER BY started DESC LIMIT 1",
+                (job, key, Outcome.OK.value, Outcome.RUNNING.value),
+            ).fetchone()
+        return _entry(row) if row else None
+
     def settle(self) -> tuple[str, ...]:
         """Mark the runs whose process is gone without having written an end; returns their ids."""
         with self._open() as db:

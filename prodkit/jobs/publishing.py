@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.errors import ProdkitError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.report import to_html
+from prodkit.ledger.orphans import open_below
 from prodkit.ledger.review import roll_up, runs_since
 from prodkit.ownership import resolve
 from prodkit.records import RunHandle, RunSpec, Status, now
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _OWNING_ACTIVITY = "uptime"
 _PARAM_LENGTH = 500
+_KILLED = frozenset({Outcome.KERNEL_DIED, Outcome.TERMINATED})
+_KILLING = frozenset({"CellTimeout", "JobDeadline", "OutputTimeout"})  # after these the kernel may not leave by itself
 _FLUSH_SECONDS, _FLUSH_SECONDS_WHEN_STOPPED = 20.0, 3.0  # what isn't shipped by then waits in the journal
 
 
@@ -107,6 +110,8 @@ class Publisher:
             self._ledger.log_file(handle, result.output, "notebook")
         tags = _end_tags(result.outcome) | ({"prodkit.error": result.error_class} if result.error_class else {})
         metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
+        if result.outcome in _KILLED or result.error_class in _KILLING:
+            self._close_below([handle.key])
         self._ledger.end_run(handle, status=status_of(result.outcome), metrics=metrics, tags=tags)
 
     def end(
@@ -133,11 +138,19 @@ class Publisher:
             self._ledger.flush(_FLUSH_SECONDS_WHEN_STOPPED if outcome is Outcome.TERMINATED else _FLUSH_SECONDS)
             self._roll_up()
 
-    def close_lost(self, run: str, attempt: int) -> None:
-        """Close the runs of a job whose runner was killed: the job's own, and the attempt that it was at."""
-        for key in (f"{run}.{attempt}", run):
-            handle = RunHandle(key, self._name)
-            self._ledger.end_run(handle, status=Status.ABORTED, metrics={}, tags=_end_tags(Outcome.LOST))
+    def close_lost(self, run: str) -> None:
+        """Close the run of a job whose runner was killed, and all below it that was at work: attempts, cells."""
+        self._close_below([run])
+        self._close(run)
+
+    def _close_below(self, keys: Sequence[str]) -> None:
+        """Close what a process has begun below these runs that was killed before it could."""
+        for key in open_below(self._project, keys):
+            self._close(key)
+
+    def _close(self, key: str) -> None:
+        handle = RunHandle(key, self._name)
+        self._ledger.end_run(handle, status=Status.ABORTED, metrics={}, tags=_end_tags(Outcome.LOST))
 
     def end_fanout(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int) -> None:
         """Close the run of a fan-out: how many items there are and how they ended."""

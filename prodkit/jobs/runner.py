@@ -185,6 +185,8 @@ class _Run:
         self.params = as_json(folder.schema, values)
         earlier = find_resumable(history, folder.name, options.resume, self.params) if options.resume else None
         self.kept = Kept(self.place / "kept", place / earlier.run / "kept" if earlier else None)
+        if earlier is None and options.key:  # the same work, begun before: what it has paid for isn't paid for again
+            earlier = history.unfinished(folder.name, options.key)
         self.earlier = earlier.run if earlier else ""
         which = options.replay
         self.replayed = find_replayable(history, project, folder.name, which, self.params) if which else ""

@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS cursors (stream TEXT PRIMARY KEY, segment INTEGER, of
                                     destination TEXT);
 CREATE TABLE IF NOT EXISTS runs (destination TEXT, key TEXT, run_id TEXT, experiment_id TEXT, parent_key TEXT,
                                  PRIMARY KEY (destination, key));
+CREATE INDEX IF NOT EXISTS runs_by_key ON runs (key);
 CREATE TABLE IF NOT EXISTS prompts (destination TEXT, name TEXT, digest TEXT, version INTEGER,
                                     PRIMARY KEY (destination, name, digest));
 CREATE TABLE IF NOT EXISTS rejected (stream TEXT, seq INTEGER, kind TEXT, reason TEXT, at REAL,
@@ -142,11 +143,16 @@ class Shipments:
         return totals(Opinion(Decimal(row[0]), Decimal(row[1]), row[2]) for row in rows)
 
     def run(self, destination: str, key: str) -> ShippedRun | None:
-        """The run of this key, None when nobody has begun to create it."""
+        """The run of this key, None when nobody has begun to create it.
+
+        A kernel says its experiment by number and its runner by name: a run is known at its address, whatever follows.
+        """
+        address = destination.rpartition("|")[0] + "|"
         with self._open() as database:
             row = database.execute(
-                "SELECT key, run_id, experiment_id, parent_key FROM runs WHERE destination = ? AND key = ?",
-                (destination, key),
+                "SELECT key, run_id, experiment_id, parent_key FROM runs"
+                " WHERE key = ? AND substr(destination, 1, ?) = ? ORDER BY destination = ? DESC LIMIT 1",
+                (key, len(address), address, destination),
             ).fetchone()
         return ShippedRun(*row) if row else None
 

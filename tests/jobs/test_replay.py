@@ -9,6 +9,8 @@ import nbformat
 import pytest
 
 from prodkit.errors import ConfigError
+from prodkit.jobs.fanout import run_over
+from prodkit.jobs.runner import RunOptions
 from prodkit.testing import simulated_provider
 
 if TYPE_CHECKING:
@@ -39,14 +41,14 @@ print(opened.cost)
 @pytest.fixture
 def paid_job(
     make_job: Callable[..., Path], mlflow_template: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[int], tuple[Path, Any]]:
+) -> Callable[..., tuple[Path, Any]]:
     """A job of three calls that fails after its second one so many times, and the provider that it pays."""
     provider = simulated_provider(latency=0.0)
     for name, value in {**provider.environment(), "PRODKIT_SHIPPER": "inline"}.items():
         monkeypatch.setenv(name, value)
 
-    def make(failures: int) -> tuple[Path, Any]:
-        job = make_job(CELL)
+    def make(failures: int, **options: Any) -> tuple[Path, Any]:
+        job = make_job(CELL, **options)
         root = job.parents[1]
         (root / ".prodkit").mkdir()
         shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
@@ -95,3 +97,36 @@ def test_a_resumed_run_and_a_replayed_one_pay_nothing_twice(
     finally:
         provider.outage(0)
     assert provider.stats()["requests"] - before == 3
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh kernels", "forked kernels"])
+@pytest.mark.slow
+def test_an_item_that_runs_again_pays_nothing_twice(
+    paid_job: Callable[..., tuple[Path, Any]], remembering_ledger: Any, fresh: bool
+) -> None:
+    """A failed item's answers wait for it: the same fan-out again sends what is left, and then nothing is kept."""
+    job, provider = paid_job(1, parameters={"n": ("int", 0)})
+    over = job.parents[1] / "items.csv"
+    over.write_text("n\n1\n2\n")
+    options = RunOptions(fresh_kernels=fresh)
+    before = provider.stats()["requests"]
+    first = run_over(job, over, ledger=remembering_ledger, options=options, workers=1)
+    assert sorted(item.outcome.value for item in first.items) == ["ok", "transient"]
+    assert provider.stats()["requests"] - before == 2 + 3  # the failed item had asked twice
+    second = run_over(job, over, ledger=remembering_ledger, options=options, workers=1)
+    assert [item.outcome.value for item in second.items] == ["ok", "ok"]
+    assert provider.stats()["requests"] - before == 2 + 3 + 1
+    assert not list((job.parents[1] / ".prodkit" / "replay").iterdir())
+
+
+def test_a_run_under_the_same_key_pays_nothing_twice(
+    paid_job: Callable[..., tuple[Path, Any]], run_here: Callable[..., Any]
+) -> None:
+    """A run that failed under an idempotency key has left its answers to the next one under it, and to no other."""
+    job, provider = paid_job(1)
+    before = provider.stats()["requests"]
+    assert run_here(job, key="monday").exit_code == 75
+    assert run_here(job, key="monday").exit_code == 0
+    assert provider.stats()["requests"] - before == 3
+    assert run_here(job, key="tuesday").exit_code == 0
+    assert provider.stats()["requests"] - before == 6

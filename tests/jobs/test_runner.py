@@ -243,11 +243,11 @@ def test_a_lost_run_is_told_by_the_next(
     nb.metadata["prodkit"] = {"run": {"outcome": "running"}}
     (place / "sample" / "job-1").mkdir(parents=True)
     nbformat.write(nb, place / "sample" / "job-1" / "attempt-1.ipynb")
-    remembering_ledger.runs |= {"job-1": {}, "job-1.1": {}}
+    remembering_ledger.runs |= {"job-1": {}}
     assert run_here(job).exit_code == 0
     saved = nbformat.read(place / "sample" / "job-1" / "attempt-1.ipynb", 4)
     assert (saved.metadata.prodkit.run.outcome, saved.cells[0].metadata.papermill.status) == ("lost", "failed")
-    assert [remembering_ledger.runs[key]["status"] for key in ("job-1", "job-1.1")] == [Status.ABORTED] * 2
+    assert remembering_ledger.runs["job-1"]["status"] is Status.ABORTED
     assert [entry.outcome for entry in history.entries("sample")] == [Outcome.OK, Outcome.LOST]
 
 
