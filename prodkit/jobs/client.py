@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from nbclient import NotebookClient
 from nbformat.v4 import new_output
 
 from prodkit.jobs.spent import AskingClient, spent_in
+from prodkit.redaction import secrets_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 IOPUB_TIMEOUT = 30
 MASK = "[secret]"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class CellClient(NotebookClient):
@@ -61,6 +64,8 @@ class CellClient(NotebookClient):
         """One message of the kernel."""
         if self._mask:
             msg["content"] = masked(msg["content"], self._mask)
+        if _is_said_by_an_error(msg):
+            msg["content"] = _without_secrets(msg["content"])
         size = _size(msg)
         if size and self._kept + size > self._cap:
             self._dropped += size
@@ -115,6 +120,26 @@ def masked(value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, list):
         return [masked(item, secrets) for item in value]
     return value
+
+
+def _is_said_by_an_error(msg: Mapping[str, Any]) -> bool:
+    """A traceback, or what went to stderr: nobody's result, and where libraries write down requests with their keys."""
+    return msg["msg_type"] == "error" or (msg["msg_type"] == "stream" and msg["content"].get("name") == "stderr")
+
+
+def _without_secrets(value: Any) -> Any:
+    """A copy of a message's content without what looks like a key or a password; colours go with it from that text."""
+    if isinstance(value, dict):
+        return {key: _without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    plain = _COLOUR.sub(
+        "", value
+    )  # the letter that ends a colour would make the secret behind it part of a longer word
+    cleaned = str(secrets_only().clean(plain).value)
+    return value if cleaned == plain else cleaned
 
 
 def _size(msg: Mapping[str, Any]) -> int:

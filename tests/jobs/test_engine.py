@@ -256,3 +256,27 @@ async def test_inside_a_running_loop(make_notebook: Callable[..., Path]) -> None
     saved, _, raised = execute(make_notebook("await __import__('asyncio').sleep(0)\nprint('ran')"))
     assert raised is None
     assert text(saved, 0) == "ran\n"
+
+
+def test_an_error_gives_no_secret_away(make_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in an exception's text, in a chained one or on stderr is in no place of the saved notebook; results stay."""
+    key, password = "sk-proj-4f8Kd02mXq7Zr5TnWb3Lc9", "hunter2-Tr0ub4dor"
+    monkeypatch.setenv("THE_KEY", key)
+    monkeypatch.setenv("THE_PASSWORD", password)
+    path = make_notebook(
+        "import os, sys\nprint('a result of ana@northwind.test')\n"
+        "print(f\"GET /v1 authorization: Bearer {os.environ['THE_KEY']}\", file=sys.stderr)",
+        "try:\n    raise KeyError(f\"api_key={os.environ['THE_KEY']}\")\nexcept KeyError as error:\n"
+        "    raise ValueError(f\"can't open postgresql://ada:{os.environ['THE_PASSWORD']}@db/shop\") from error",
+    )
+    saved, end, raised = execute(path)
+    written = path.with_name(f"out-{path.name}").read_text()
+    assert key not in written
+    assert password not in written
+    assert key not in str(raised)
+    assert password not in str(raised)
+    assert "a result of ana@northwind.test" in written
+    assert end is not None
+    assert end.failure is not None
+    assert (end.outcome, end.failure.name) == (Outcome.FAILED, "ValueError")
+    assert "[redacted:" in written
