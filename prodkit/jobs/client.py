@@ -66,15 +66,25 @@ class CellClient(NotebookClient):
             msg["content"] = masked(msg["content"], self._mask)
         if _is_said_by_an_error(msg):
             msg["content"] = _without_secrets(msg["content"])
-        size = _size(msg)
-        if size and self._kept + size > self._cap:
-            self._dropped += size
+        if not self._fits(msg):
             return None
-        self._kept += size
         output = super().process_message(msg, cell, cell_index)
         if self._on_output is not None:
             self._on_output(output)
         return output
+
+    def _fits(self, msg: dict[str, Any]) -> bool:
+        """Count a message; of a stream's text, which may come as one large piece, what still fits is kept."""
+        size, room = _size(msg), self._cap - self._kept
+        if size > room:
+            kept = room if msg["msg_type"] == "stream" else 0
+            self._dropped += size - kept
+            if not kept:
+                return False
+            msg["content"] = {**msg["content"], "text": msg["content"]["text"][:kept]}
+            size = kept
+        self._kept += size
+        return True
 
     def _update_display_id(self, display_id: str, msg: dict[str, Any]) -> None:
         super()._update_display_id(display_id, msg)

@@ -107,7 +107,7 @@ class Publisher:
     def attempt_ended(self, handle: RunHandle, result: AttemptResult) -> None:
         """Close an attempt's run; its executed notebook becomes an artifact."""
         if result.output is not None and result.output.is_file():
-            self._ledger.log_file(handle, result.output, "notebook")
+            self._ledger.log_file(handle, result.output, f"notebook/{result.output.name}")
         tags = _end_tags(result.outcome) | ({"prodkit.error": result.error_class} if result.error_class else {})
         metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
         if result.outcome in _KILLED or result.error_class in _KILLING:
@@ -128,7 +128,7 @@ class Publisher:
             return  # it couldn't be opened, and that error is on its way
         for attempt in attempts[-1:]:
             if attempt.output is not None and attempt.output.is_file():
-                self._ledger.log_file(self._job, attempt.output, "notebook")
+                self._ledger.log_file(self._job, attempt.output, f"notebook/{attempt.output.name}")
         if record.is_file():
             self._ledger.log_file(self._job, record)
         self._ledger.log_text(self._job, to_html(self._name, outcome, attempts, refused), "report.html")

@@ -269,7 +269,7 @@ def test_an_error_gives_no_secret_away(make_notebook: Callable[..., Path], monke
         "try:\n    raise KeyError(f\"api_key={os.environ['THE_KEY']}\")\nexcept KeyError as error:\n"
         "    raise ValueError(f\"can't open postgresql://ada:{os.environ['THE_PASSWORD']}@db/shop\") from error",
     )
-    saved, end, raised = execute(path)
+    _, end, raised = execute(path)
     written = path.with_name(f"out-{path.name}").read_text()
     assert key not in written
     assert password not in written

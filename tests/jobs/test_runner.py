@@ -108,7 +108,7 @@ def test_what_is_left_on_disk(
     record = json.loads((result.output.parent / "run.json").read_text())
     assert (record["outcome"], record["params"], len(record["attempts"])) == ("ok", {"n": 3}, 1)
     (job,) = remembering_ledger.of_kind("job")
-    assert {"notebook", "report.html", "run.json"} <= set(job["files"])
+    assert {"notebook/attempt-1.ipynb", "report.html", "run.json"} <= set(job["files"])
     assert job["spec"].tags["prodkit.owner"] == "Ana Ruiz"
     assert job["spec"].params == {"n": "3"}
 
