@@ -52,6 +52,7 @@ owners:
 job: {{retries: 0}}
 """
 ASK = """\
+import mlflow
 import prodkit
 from openai import OpenAI
 from prodkit.testing import openai_options
