@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _POLL = 0.01
 _ALIVE_EVERY = 0.25
 _SUBSCRIBED_WITHIN = 0.2
+_ASK_AGAIN = 5.0  # seconds
 _IPC_PATH_LIMIT = 90  # of the 107 bytes of a socket's path, less what ZeroMQ and the port's number add
 
 
@@ -137,15 +138,21 @@ class Kernel:
         try:
             if await self.alive():
                 if grace > 0:
-                    with contextlib.suppress(Exception):
-                        await self.manager.request_shutdown()
-                    await self._gone(grace)
+                    await self._ask_to_leave(grace)
                 if await self.alive():
                     with contextlib.suppress(ProcessLookupError):
                         await self._process().kill()
                     await self._gone(5.0)
         finally:
             await self._clean_up()
+
+    async def _ask_to_leave(self, grace: float) -> None:
+        """Ask again every few seconds: a kernel that was just interrupted may have dropped the request."""
+        end = time.monotonic() + grace
+        while (left := end - time.monotonic()) > 0 and await self.alive():
+            with contextlib.suppress(Exception):
+                await self.manager.request_shutdown()
+            await self._gone(min(left, _ASK_AGAIN))
 
     async def _ready(self) -> None:
         """Until one request was answered on both channels; from then on no output is missed."""
