@@ -18,16 +18,17 @@ import threading
 import warnings
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import wrapt
 
+from prodkit.capture import leaf
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from prodkit.capture.exporter import Host, TraceExporter
+    from prodkit.capture.exporter import FinishedTrace, Host, TraceExporter
     from prodkit.records import RunHandle
 
 # library -> MLflow's module with `autolog()` for it
@@ -68,6 +69,7 @@ class _Seam:
 
     host: Host | None = None
     provider: Any = None
+    processor: Any = None
     exporter: TraceExporter | None = None
     foreign: tuple[str, Any] | None = None
     off_by_user = False
@@ -130,6 +132,7 @@ def _enable(library: Any) -> None:
         _Seam.failed.discard(library.__name__)
         _Seam.flavours.add(name)
         _keep_signatures(name)
+        _step_aside(name)
 
 
 def _keep_signatures(flavour: str) -> None:
@@ -141,6 +144,69 @@ def _keep_signatures(flavour: str) -> None:
         with contextlib.suppress(AttributeError, TypeError, ValueError):  # properties, and what has no signature
             original = gorilla.get_original_attribute(patch.destination, patch.name)
             original.__signature__ = inspect.signature(original)
+
+
+def _step_aside(flavour: str) -> None:
+    """Let calls that stand alone past MLflow's patch: their trace is put together when they have ended (see `leaf`)."""
+    from mlflow.utils import gorilla
+    from mlflow.utils.autologging_utils import safety
+
+    for patch in safety._AUTOLOGGING_PATCHES.get(flavour, ()):  # noqa: SLF001
+        resource = patch.destination
+        if patch.name == "create" and f"{resource.__module__}.{resource.__name__}" in leaf.RESOURCES:
+            original = gorilla.get_original_attribute(resource, patch.name)
+            setattr(resource, patch.name, _passing(original)(getattr(resource, patch.name)))
+
+
+def _passing(original: Callable[..., Any]) -> Any:
+    @wrapt.decorator
+    def choose(wrapped: Callable[..., Any], resource: Any, args: Any, kwargs: Any) -> Any:
+        if leaf.is_plain(kwargs) and stands_alone():
+            return original(resource, *args, **kwargs)
+        return wrapped(*args, **kwargs)
+
+    return choose
+
+
+def stands_alone() -> bool:
+    """Whether a trace that begins here and now is ours, and nobody else has a say in it."""
+    if _Seam.provider is None or _Seam.off_by_user or _Seam.host is None or _Seam.host.owner() is None:
+        return False
+    from mlflow.tracing import config, provider
+    from opentelemetry import trace
+
+    if not provider.MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get() or config.get_config().span_processors:
+        return False
+    return not trace.get_current_span(provider.get_current_context()).get_span_context().is_valid
+
+
+def begin_leaf(name: str, kind: str) -> leaf.Leaf:
+    """A trace of one span begins; what MLflow says of every trace (user, run, model, context) is said of it too."""
+    labels = _Seam.processor
+    return leaf.new(name, kind, labels._get_basic_trace_tags(_Named(name)), labels._get_basic_trace_metadata())  # noqa: SLF001
+
+
+def end_leaf(trace: FinishedTrace) -> None:
+    """Hand its trace over."""
+    from mlflow.tracing import fluent
+
+    fluent._set_last_active_trace_id(trace.trace_id)  # noqa: SLF001  what `mlflow.get_last_active_trace_id` gives
+    if _Seam.host is not None:
+        _Seam.host.finished(trace)
+
+
+def event_of(error: BaseException) -> dict[str, Any]:
+    """The event by which MLflow shows an exception."""
+    from mlflow.entities import SpanEvent
+
+    event = SpanEvent.from_exception(error)
+    return {"name": event.name, "time_unix_nano": event.timestamp, "attributes": dict(event.attributes)}
+
+
+class _Named(NamedTuple):
+    """All of a span that its trace's tags are made from."""
+
+    name: str
 
 
 def _install() -> None:
@@ -158,7 +224,7 @@ def _install() -> None:
 
     with _lock:
         if _Seam.provider is None:
-            _Seam.exporter, _Seam.provider = _build()
+            _Seam.exporter, _Seam.processor, _Seam.provider = _build()
             wrapt.wrap_function_wrapper(provider, "_initialize_tracer_provider", _keep)
             for name in ("active_run", "_get_or_start_run"):
                 wrapt.wrap_function_wrapper(fluent, name, _ours_when_none)
@@ -255,8 +321,8 @@ def _widen() -> None:
             manager._traces.update(held)  # noqa: SLF001
 
 
-def _build() -> tuple[TraceExporter, Any]:
-    """Our exporter, and a tracer provider that feeds it."""
+def _build() -> tuple[TraceExporter, Any, Any]:
+    """Our exporter, the processor that feeds it, and the tracer provider around them."""
     from mlflow.tracing.processor.mlflow_v3 import MlflowV3SpanProcessor
     from mlflow.tracing.trace_manager import InMemoryTraceManager
     from opentelemetry.sdk.resources import Resource
@@ -284,8 +350,9 @@ def _build() -> tuple[TraceExporter, Any]:
     manager = InMemoryTraceManager.get_instance
     exporter = TraceExporter(lambda: _Seam.host, manager, _foreign)
     provider = TracerProvider(resource=Resource({}))
-    provider.add_span_processor(Processor(span_exporter=exporter, export_metrics=False))
-    return exporter, provider
+    processor = Processor(span_exporter=exporter, export_metrics=False)
+    provider.add_span_processor(processor)
+    return exporter, processor, provider
 
 
 def _foreign() -> Any:
@@ -368,8 +435,17 @@ def broken() -> tuple[str, ...]:
             "provider.once._done",
             "_initialize_tracer_provider",
             "get_current_context",
+            "MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get",
         ),
-        "mlflow.tracing.processor.mlflow_v3": ("MlflowV3SpanProcessor.on_start", "MlflowV3SpanProcessor._start_trace"),
+        "mlflow.tracing.config": ("get_config",),
+        "mlflow.tracing.fluent": ("_set_last_active_trace_id",),
+        "mlflow.entities": ("SpanEvent.from_exception",),
+        "mlflow.tracing.processor.mlflow_v3": (
+            "MlflowV3SpanProcessor.on_start",
+            "MlflowV3SpanProcessor._start_trace",
+            "MlflowV3SpanProcessor._get_basic_trace_tags",
+            "MlflowV3SpanProcessor._get_basic_trace_metadata",
+        ),
         "mlflow.tracing.export.mlflow_v3": ("MlflowV3SpanExporter.export",),
         "mlflow.tracing.trace_manager": (
             "InMemoryTraceManager.get_instance",

@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import autolog, cache, payload, replay, terms
+from prodkit.capture import autolog, cache, leaf, payload, replay, terms
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, Usage, new_id, now
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from prodkit.capture.admission import Admission
     from prodkit.capture.context import Stamp
+    from prodkit.capture.leaf import Leaf
     from prodkit.capture.replay import Question
     from prodkit.capture.runs import OpenRun
     from prodkit.capture.streams import Heard
@@ -64,6 +65,7 @@ class Call:
         self.first_token_seconds: float | None = None
         self.admission: Admission | None = None
         self.span: Any = None
+        self.leaf: Leaf | None = None  # instead of a span, where the call stands alone
         self.owns_span = False
         self.reader: Callable[[], Any] | None = None  # a weak reference to who reads along with a stream
         self.target: Target | None = None  # where the latest attempt went
@@ -83,15 +85,25 @@ class Call:
         """Whether the call has ended."""
         return self.status is not Status.RUNNING
 
-    def attach(self, kind: str) -> None:
-        """Find the span that autologging has begun for this call, or begin one."""
+    def attach(self, kind: str, name: str) -> None:
+        """Find the span that autologging has begun for this call, or begin one.
+
+        Args:
+            kind: the span's type.
+            name: what MLflow calls the span of a call that stands alone; empty for one that mustn't be taken for such.
+        """
         span = autolog.latest_span()
         with _lock:
             if span is not None and span.span_id not in _calls:
                 _calls[span.span_id] = self
                 self.span = span
                 return
-        self.own(kind)
+        if not name or self.uploads or not leaf.is_plain(self.body) or not autolog.stands_alone():
+            self.own(kind)
+            return
+        self.leaf = autolog.begin_leaf(name, kind)
+        with _lock:
+            _calls[self.leaf.span_id] = self
 
     def own(self, kind: str) -> None:
         """Begin a span of our own for this call."""
@@ -178,6 +190,9 @@ class Call:
             self.status = status
         if self.admission is not None:
             self.admission.settle(self._actual(error))
+        if self.leaf is not None:
+            autolog.end_leaf(leaf.finished(self, self.leaf, None if error is None else autolog.event_of(error)))
+            return
         if self.span is None:
             self.run.note("A call wasn't traced, because MLflow isn't installed.")
             self.run.take_untraced(self.record("", ""))

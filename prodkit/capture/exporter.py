@@ -155,9 +155,9 @@ def _to_dict(span: Any) -> dict[str, Any]:
     context, parent = raw.context, raw.parent
     status = span.status
     return {
-        "trace_id": _base64(context.trace_id, 16),
-        "span_id": _base64(context.span_id, 8),
-        "parent_span_id": _base64(parent.span_id, 8) if parent else None,
+        "trace_id": to_base64(context.trace_id.to_bytes(16, "big")),
+        "span_id": to_base64(context.span_id.to_bytes(8, "big")),
+        "parent_span_id": to_base64(parent.span_id.to_bytes(8, "big")) if parent else None,
         "name": raw.name,
         "start_time_unix_nano": raw.start_time,
         "end_time_unix_nano": raw.end_time,
@@ -172,5 +172,6 @@ def _to_dict(span: Any) -> dict[str, Any]:
     }
 
 
-def _base64(number: int, size: int) -> str:
-    return base64.b64encode(number.to_bytes(size, "big")).decode()
+def to_base64(data: bytes) -> str:
+    """An id as MLflow's spans carry it."""
+    return base64.b64encode(data).decode()

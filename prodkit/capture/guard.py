@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from prodkit.capture import cache, layers, payload, replay, sdks
+from prodkit.capture import cache, layers, leaf, payload, replay, sdks
 from prodkit.capture.admission import aadmit, admit, check_kill_switch
 from prodkit.capture.calls import Call
 from prodkit.capture.context import current_run, current_stamp, within_call
@@ -125,7 +125,7 @@ def _begin(client: Any, args: Any, kwargs: Any) -> Call | None:
     call.streamed = bool(body.get("stream"))
     call.simulated = sdks.is_simulated(client)
     call.address = sdks.address_of(client, options)
-    call.attach(kind)
+    call.attach(kind, leaf.name_of(sdks.path_of(options), asynchronous=sdks.is_async(client)))
     if run.manifest.resilience.enabled:
         layers.look_below(client, call)
     return call

@@ -188,12 +188,19 @@ def _as_events(chunks: list[Any]) -> bytes:
 
 
 def changed(
-    options: Any, *, body: dict[str, Any] | None = None, max_retries: int | None = None, timeout: float | None = None
+    options: Any,
+    *,
+    body: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+    max_retries: int | None = None,
+    timeout: float | None = None,
 ) -> Any:
     """A copy of the options, so that the caller's own stay as they are."""
     copy = options.model_copy()
     if body is not None and isinstance(options.json_data, dict):
         copy.json_data, copy.extra_json = body, None
+    if headers:
+        copy.headers = {**headers, **(options.headers if isinstance(options.headers, dict) else {})}
     if max_retries is not None:
         copy.max_retries = max_retries
     if timeout is not None:

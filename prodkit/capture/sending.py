@@ -228,7 +228,9 @@ class Sender:
     ) -> Any:
         options = sdks.options_of(self._args, self._kwargs)
         limit = sdks.shortest_timeout(client, options, timeout)
-        changed = sdks.changed(options, body=body, max_retries=max_retries, timeout=limit)
+        alone = self.call.leaf
+        headers = {"traceparent": alone.traceparent} if alone is not None else None
+        changed = sdks.changed(options, body=body, headers=headers, max_retries=max_retries, timeout=limit)
         args, kwargs = sdks.with_options(self._args, self._kwargs, changed)
         if client is self.client:
             return self._wrapped(*args, **kwargs)

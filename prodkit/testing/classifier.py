@@ -16,9 +16,12 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prodkit.testing.corpus import LABELS, tickets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MODEL_FILE = Path(__file__).with_name("model.json")
 SIZES = {"large": 900, "small": 150}
@@ -73,23 +76,29 @@ def digest() -> str:
     return hashlib.sha256(MODEL_FILE.read_bytes()).hexdigest()[:8]
 
 
-def fit(features: int) -> Weights:
-    """Fit with scikit-learn on 1,500 made-up tickets, keeping the `features` most frequent terms."""
+def fit(features: int, vocabulary: Iterable[str] | None = None) -> Weights:
+    """Fit with scikit-learn on 1,500 made-up tickets.
+
+    Args:
+        features: keep so many of the most frequent terms; which of equally frequent ones depends on the processor.
+        vocabulary: keep these terms instead.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     corpus = tickets(1500, seed=7)
-    vectorizer = TfidfVectorizer(analyzer=terms, max_features=features, sublinear_tf=True)
+    kept = None if vocabulary is None else sorted(vocabulary)
+    vectorizer = TfidfVectorizer(analyzer=terms, max_features=features, vocabulary=kept, sublinear_tf=True)
     matrix = vectorizer.fit_transform([ticket.text for ticket in corpus])
     regression = LogisticRegression(C=20.0, max_iter=2000, tol=1e-8)
     with threadpool_limits(1):  # for a matrix this small, threads spend ten times its time on waiting for each other
         regression.fit(matrix, [LABELS.index(ticket.label) for ticket in corpus])
     columns = regression.coef_.T.tolist()
-    vocabulary = sorted(vectorizer.vocabulary_.items())
+    found = sorted(vectorizer.vocabulary_.items())
     return Weights(
-        idf={term: round(float(vectorizer.idf_[at]), 4) for term, at in vocabulary},
-        weights={term: tuple(round(weight, 3) for weight in columns[at]) for term, at in vocabulary},
+        idf={term: round(float(vectorizer.idf_[at]), 4) for term, at in found},
+        weights={term: tuple(round(weight, 3) for weight in columns[at]) for term, at in found},
         intercept=tuple(round(value, 3) for value in regression.intercept_.tolist()),
     )
 

@@ -1,0 +1,158 @@
+"""A call that stands alone reaches MLflow as if its autologging had made the trace, and what isn't alone is left to it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from prodkit.capture import autolog, run
+from prodkit.records import Status
+
+CHANGING = {"mlflow.traceRequestId", "mlflow.experimentId", "prodkit.request_id"}  # from one call to the next
+NEW = ("prodkit.run_key", "prodkit.requests")
+
+
+@pytest.fixture
+def shipped(here, monkeypatch):
+    """Makes calls in a run, ships them, and gives their traces as MLflow's client reads them, in order."""
+    import mlflow
+
+    from prodkit.ledger import Ledger
+
+    project = here()
+
+    def ship(calls, *, alone=True, **options):
+        with monkeypatch.context() as patch:
+            if not alone:
+                patch.setattr(autolog, "stands_alone", lambda: False)
+            with run("leaf", **options) as opened:
+                calls()
+        assert Ledger.open(project).flush(60).pending == 0
+        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project.state / 'mlflow.db'}")
+        found = client.search_traces(locations=[opened.handle.experiment_id], include_spans=True)
+        mine = [trace for trace in found if trace.info.trace_metadata["mlflow.sourceRun"] == opened.run_id]
+        return sorted(mine, key=lambda trace: trace.info.request_time), opened
+
+    return ship
+
+
+def _told(trace):
+    """All of a trace but ids, times and what MLflow's store adds of them."""
+    info = trace.info
+    [span] = trace.data.spans
+    attributes = {key: value for key, value in span.attributes.items() if key not in CHANGING}
+    for name in ("id", "created"):
+        (attributes.get("mlflow.spanOutputs") or {}).pop(name, None)
+    return {
+        "name": span.name,
+        "type": span.span_type,
+        "status": span.status.status_code,
+        "attributes": attributes,
+        "events": [(event.name, sorted(event.attributes)) for event in span.events],
+        "state": info.state,
+        "request": info.request_preview,
+        "response": re.sub(r"-sim-\d+-\d+", "", info.response_preview or ""),
+        "tags": {key: value for key, value in info.tags.items() if key not in NEW and "rtifact" not in key},
+        "metadata": {key: value for key, value in info.trace_metadata.items() if key != "mlflow.sourceRun"},
+    }
+
+
+@pytest.mark.parametrize("kind", ["chat", "embeddings", "messages", "async chat", "async messages"])
+def test_a_call_alone_is_told_as_mlflow_tells_it(shipped, provider, client, claude, kind):
+    """Name, type, inputs, outputs, format, tokens, cost, previews, tags and metadata are those of MLflow's own span."""
+    from anthropic import AsyncAnthropic
+    from openai import AsyncOpenAI
+
+    said = [{"role": "user", "content": "Grüße: my invoice is wrong."}]
+    chat = {"model": "gpt-4o-mini", "temperature": 0, "messages": said}
+    message = {"model": "claude-sonnet-5", "max_tokens": 9, "system": "Be brief.", "messages": said}
+
+    async def later(kind):
+        if kind == "async chat":
+            async with AsyncOpenAI(**provider.openai_options()) as other:
+                await other.chat.completions.create(**chat)
+        else:
+            async with AsyncAnthropic(**provider.anthropic_options()) as other:
+                await other.messages.create(**message)
+
+    def call():
+        if kind.startswith("async"):
+            asyncio.run(later(kind))
+        elif kind == "chat":
+            client.chat.completions.create(**chat)
+        elif kind == "embeddings":
+            client.embeddings.create(model="text-embedding-3-small", input=["one", "two"], encoding_format="float")
+        else:
+            claude.messages.create(**message)
+
+    [theirs], _ = shipped(call, alone=False, user="u1", source="crm")
+    [ours], _ = shipped(call, user="u1", source="crm")
+    ours, theirs = _told(ours), _told(theirs)
+    for part in theirs:
+        assert ours[part] == theirs[part], part
+
+
+def test_an_error_is_told_as_mlflow_tells_it(shipped, client):
+    """A call that fails is a span of status ERROR with the exception's event; the error itself reaches the user."""
+    from openai import NotFoundError
+
+    nowhere = client.copy(base_url=f"{client.base_url}nowhere/")
+
+    def call():
+        with pytest.raises(NotFoundError):
+            nowhere.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "x"}])
+
+    [theirs], _ = shipped(call, alone=False)
+    [ours], opened = shipped(call)
+    ours, theirs = _told(ours), _told(theirs)
+    for part in ("name", "type", "status", "events", "state", "request"):
+        assert ours[part] == theirs[part], part
+    assert ours["status"] == "ERROR"
+    assert "exception" in dict(ours["events"])
+    assert [call.status for call in opened.calls] == [Status.ERROR]
+
+
+def test_what_is_not_alone_goes_mlflows_way(here, client, monkeypatch):
+    """Calls inside of the user's spans nest there; streams, tools and what the user's MLflow is set up for stay MLflow's."""
+    import mlflow
+
+    here()
+    taken = []
+    made = autolog.begin_leaf
+    monkeypatch.setattr(autolog, "begin_leaf", lambda *named: taken.append(named) or made(*named))
+    said = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}]}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    with run("mixed") as opened:
+        with mlflow.start_span("chain"):
+            client.chat.completions.create(**said)
+        list(client.chat.completions.create(**said, stream=True))
+        client.chat.completions.create(**said, tools=[tool])
+        with mlflow.tracing.configure(span_processors=[lambda span: None]):
+            client.chat.completions.create(**said)
+        assert taken == []
+        client.chat.completions.create(**said)
+    assert taken == [("Completions", "CHAT_MODEL")]
+    assert len({call.trace_id for call in opened.calls}) == 5
+
+
+def test_a_call_alone_answers_to_the_users_own_mlflow(shipped, client):
+    """Its server hears the trace's id, `get_last_active_trace_id` names it, and `tracing.context` labels it."""
+    import mlflow
+
+    named = []
+
+    def call():
+        with mlflow.tracing.context(metadata={"team": "support"}, tags={"stage": "trial"}):
+            answer = client.chat.completions.with_raw_response.create(
+                model="gpt-4o-mini", messages=[{"role": "user", "content": "x"}]
+            )
+        named.append((answer.http_response.request.headers["traceparent"], mlflow.get_last_active_trace_id()))
+
+    [trace], opened = shipped(call)
+    [span], [(header, last)], [record] = trace.data.spans, named, opened.calls
+    assert trace.info.trace_id == last == record.trace_id
+    assert header.split("-")[1:3] == [last.removeprefix("tr-"), span.span_id]
+    assert trace.info.trace_metadata["team"] == "support"
+    assert trace.info.tags["stage"] == "trial"
