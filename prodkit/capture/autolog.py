@@ -8,7 +8,6 @@ on is in this file and listed in `broken`, which a test calls: it says what an M
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import inspect
 import json
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import wrapt
 
-from prodkit.capture import leaf
+from prodkit.capture import active_run, leaf
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -219,18 +218,13 @@ def _install() -> None:
             fix="pip install 'mlflow>=3.17,<4'",
         )
     from mlflow.tracing import disable_notebook_display, provider
-    from mlflow.tracking import fluent
     from mlflow.tracking._tracking_service import utils
 
     with _lock:
         if _Seam.provider is None:
             _Seam.exporter, _Seam.processor, _Seam.provider = _build()
             wrapt.wrap_function_wrapper(provider, "_initialize_tracer_provider", _keep)
-            for name in ("active_run", "_get_or_start_run"):
-                wrapt.wrap_function_wrapper(fluent, name, _ours_when_none)
-            wrapt.wrap_function_wrapper(fluent, "start_run", _nest)
-            root = sys.modules["mlflow"]
-            root.active_run, root.start_run = fluent.active_run, fluent.start_run  # type: ignore[attr-defined]
+            active_run.install(_handle)
         if provider.provider.get() is not _Seam.provider:
             provider._initialize_tracer_provider()  # noqa: SLF001
             provider.provider.once._done = True  # noqa: SLF001
@@ -257,28 +251,6 @@ def _keep(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> None:
     provider.provider.set(_Seam.provider)
 
 
-def _ours_when_none(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-    """MLflow's active run is ours where the user has started none, in every thread and task of the cell."""
-    from mlflow.tracking import fluent
-
-    if fluent._active_run_stack.get() or (handle := _handle()) is None:  # noqa: SLF001
-        return wrapped(*args, **kwargs)
-    return _as_run(handle)
-
-
-def _nest(wrapped: Callable[..., Any], _: Any, args: Any, kwargs: Any) -> Any:
-    """A run that the user starts inside ours becomes its child."""
-    from mlflow.tracking import fluent
-
-    handle = _handle()
-    if handle is None or fluent._active_run_stack.get() or args or kwargs.get("run_id"):  # noqa: SLF001
-        return wrapped(*args, **kwargs)
-    kwargs.setdefault("parent_run_id", handle.run_id)
-    if fluent._active_experiment_id is None and "MLFLOW_EXPERIMENT_ID" not in os.environ:  # noqa: SLF001
-        kwargs.setdefault("experiment_id", handle.experiment_id)
-    return wrapped(*args, **kwargs)
-
-
 def _handle() -> RunHandle | None:
     """Our current run, when MLflow knows it and the user's MLflow points at the same place."""
     import mlflow
@@ -286,24 +258,6 @@ def _handle() -> RunHandle | None:
     handle = _Seam.host.active() if _Seam.host else None
     known = handle is not None and handle.run_id and mlflow.get_tracking_uri() == _Seam.tracking_uri
     return handle if known else None
-
-
-@functools.lru_cache(maxsize=16)
-def _as_run(handle: RunHandle) -> Any:
-    from mlflow.entities import Run, RunData, RunInfo
-    from mlflow.tracking.fluent import ActiveRun
-
-    info = RunInfo(
-        run_id=handle.run_id,
-        experiment_id=handle.experiment_id,
-        user_id="",
-        status="RUNNING",
-        start_time=0,
-        end_time=None,
-        lifecycle_stage="active",
-        run_name=handle.name,
-    )
-    return ActiveRun(Run(info, RunData()))
 
 
 def _widen() -> None:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 WITHHELD = "[withheld: redaction failed]"
 _IDENTITY = ("user.id", "mlflow.trace.user", "mlflow.user")
-_REQUEST_ID = "mlflow.traceRequestId"
-_TRACE_ID = re.compile(r'"?tr-[0-9a-f]{32}"?')
+_OWN_IDS = {  # attributes that change from call to call and hold nothing that anybody has said
+    "mlflow.traceRequestId": re.compile(r'"?tr-[0-9a-f]{32}"?'),
+    "prodkit.request_id": re.compile(r'"req-[0-9a-f]{28}"'),
+}
 _MAX_DEPTH = 200
 _ATOMS = frozenset({type(None), bool, int, float, str})
 _SHORT, _MOST_KNOWN, _MOST_SEEN = 200, 4096, 48
@@ -163,7 +165,7 @@ class Cleaning:
         """Cleaned attributes. MLflow keeps each as JSON text, so the text is opened, cleaned inside, and closed."""
         cleaned = {}
         for key, value in attributes.items():
-            if key == _REQUEST_ID and isinstance(value, str) and _TRACE_ID.fullmatch(value):
+            if key in _OWN_IDS and isinstance(value, str) and _OWN_IDS[key].fullmatch(value):
                 cleaned[key] = value
             elif key in _IDENTITY and isinstance(value, str):
                 cleaned[key] = json.dumps(self.user(str(_opened(value)[1])))
