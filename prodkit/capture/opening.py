@@ -67,9 +67,10 @@ def close_run(run: OpenRun, error: BaseException | None = None) -> RunSummary:
         _end_streams(run)
         for call in calls.orphans(run):
             call.end_span()
-        still = autolog.release_all(run)
+        still = autolog.release_all(run) + sum(call.leaf is not None for call in calls.unfinished(run))
         if still:
-            run.note(f"{still} traces were still open when the run ended; they are logged when they end.")
+            what = "1 trace was" if still == 1 else f"{still} traces were"
+            run.note(f"{what} still open when the run ended; what is open is logged when it ends.")
         run.ended = now()
         run.sight.__exit__(None, None, None)
         leave(run)

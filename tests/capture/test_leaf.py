@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 
 import pytest
 
@@ -156,3 +157,34 @@ def test_a_call_alone_answers_to_the_users_own_mlflow(shipped, client):
     assert header.split("-")[1:3] == [last.removeprefix("tr-"), span.span_id]
     assert trace.info.trace_metadata["team"] == "support"
     assert trace.info.tags["stage"] == "trial"
+
+
+def test_a_call_that_outlives_its_run_is_told_and_recorded(here):
+    """A call under way when its run ends is named on the card, and recorded with it when its answer comes."""
+    import httpx2
+    from openai import OpenAI
+
+    here()
+    asked, answered = threading.Event(), threading.Event()
+    said = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "late"}}
+    body = {"id": "1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini", "choices": [said]}
+
+    def answer(request):
+        asked.set()
+        assert answered.wait(20)
+        return httpx2.Response(200, json=body | {"usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+    client = OpenAI(api_key="x", http_client=httpx2.Client(transport=httpx2.MockTransport(answer)))
+
+    def ask():
+        client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "x"}])
+
+    with run("late") as opened:
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert asked.wait(20)
+    assert any("1 trace was still open" in notice for notice in opened.notices)
+    assert opened.calls == ()
+    answered.set()
+    thread.join(20)
+    assert [call.status for call in opened.calls] == [Status.OK]
