@@ -1,6 +1,6 @@
 """MLflow's active run is the cell's, where the user has started none: patches of `mlflow.active_run` and `start_run`.
 
-What of MLflow's insides this leans on is listed in `autolog.broken`.
+What of MLflow's insides this leans on is listed in `insides`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The seam to MLflow's tracing: its autologging makes the spans, and finished traces come to us instead of its store.
 
 MLflow's own export drops traces when a process ends early or calls come in a burst. So its tracer provider gets a span
-exporter of ours, which hands each finished trace to a sink at once. All that is undocumented in MLflow and that we lean
-on is in this file and listed in `broken`, which a test calls: it says what an MLflow upgrade has moved.
+exporter of ours, which hands each finished trace to a sink at once. `insides` lists what of
+MLflow that leans on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import wrapt
 
-from prodkit.capture import active_run, leaf
+from prodkit.capture import active_run, insides, leaf
 from prodkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class _Named(NamedTuple):
 
 def _install() -> None:
     """Put our tracer provider in MLflow's place for it, and keep it there."""
-    problems = broken()
+    problems = insides.broken()
     if problems:
         raise ConfigError(
             "capture.mlflow-changed",
@@ -379,56 +379,3 @@ def release(span: Any) -> None:
 def release_all(owner: Any) -> int:
     """Give out what is held of the owner's traces; returns how many go on."""
     return _Seam.exporter.release_all(owner) if _Seam.exporter is not None else 0
-
-
-def broken() -> tuple[str, ...]:
-    """What of MLflow's insides isn't where this file expects it; empty when all is well."""
-    wanted = {
-        "mlflow.tracing.provider": (
-            "provider.set",
-            "provider.once._done",
-            "_initialize_tracer_provider",
-            "get_current_context",
-            "MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get",
-        ),
-        "mlflow.tracing.config": ("get_config",),
-        "mlflow.tracing.fluent": ("_set_last_active_trace_id",),
-        "mlflow.entities": ("SpanEvent.from_exception",),
-        "mlflow.tracing.processor.mlflow_v3": (
-            "MlflowV3SpanProcessor.on_start",
-            "MlflowV3SpanProcessor._start_trace",
-            "MlflowV3SpanProcessor._get_basic_trace_tags",
-            "MlflowV3SpanProcessor._get_basic_trace_metadata",
-        ),
-        "mlflow.tracing.export.mlflow_v3": ("MlflowV3SpanExporter.export",),
-        "mlflow.tracing.trace_manager": (
-            "InMemoryTraceManager.get_instance",
-            "InMemoryTraceManager.get_span_from_id",
-            "InMemoryTraceManager.get_mlflow_trace_id_from_otel_id",
-        ),
-        "mlflow.tracking.fluent": (
-            "active_run",
-            "_get_or_start_run",
-            "start_run",
-            "_active_run_stack.get",
-            "ActiveRun",
-        ),
-        "mlflow.tracking._tracking_service.utils": ("_tracking_uri", "get_tracking_uri"),
-        "mlflow.utils.autologging_utils": ("AUTOLOGGING_INTEGRATIONS", "safety._AUTOLOGGING_PATCHES"),
-        "mlflow.utils.gorilla": ("get_original_attribute",),
-    }
-    return tuple(
-        f"{module}.{path}" for module, paths in wanted.items() for path in paths if not _has(module, path.split("."))
-    )
-
-
-def _has(module: str, path: list[str]) -> bool:
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError:
-        return False
-    for name in path:
-        if not hasattr(found, name):
-            return False
-        found = getattr(found, name)
-    return True

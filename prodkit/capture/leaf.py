@@ -1,7 +1,7 @@
 """A model call that stands alone, as the trace of one span that MLflow's autologging would make of it.
 
-Most calls of a job are like that. MLflow's live span costs their caller more than all that prodkit does, so it isn't
-made: the trace is put together once, when the call has ended. Calls inside of the user's own spans, streams and calls
+Most calls of a job are like that. MLflow's live span would cost their caller half a millisecond, so it isn't made: the
+trace is put together once, when the call has ended. Calls inside of the user's own spans, streams and calls
 with tools go MLflow's way. `tests/capture/test_leaf.py` holds both ways beside each other.
 """
 
@@ -31,6 +31,7 @@ RESOURCES = frozenset(
 )
 # the end of a request's path -> what MLflow calls the span of it
 _NAMES = {"/chat/completions": "Completions", "/embeddings": "Embeddings", "/v1/messages": "Messages.create"}
+_FORMATS = {"Completions": "openai", "Messages.create": "anthropic"}  # of the messages, by the span's name
 _LOG_LEVEL = "20"  # MLflow's own words for a span that is neither debugging nor a warning
 _SAMPLED = "03"  # as MLflow marks its traces: to be recorded, of a random id
 
@@ -41,6 +42,7 @@ class Leaf(NamedTuple):
     Attributes:
         trace_id, span_id: in hex.
         name: of the span and of the trace.
+        kind: the span's type.
         tags, metadata: what MLflow says of every trace that begins here and now.
     """
 
@@ -89,8 +91,8 @@ def finished(call: Call, leaf: Leaf, failure: dict[str, Any] | None) -> Finished
         "mlflow.spanInputs": json.dumps(payload.plain(call.body)),
         "mlflow.spanLogLevel": _LOG_LEVEL,
     }
-    if leaf.kind != "EMBEDDING":
-        attributes["mlflow.message.format"] = json.dumps("anthropic" if "." in leaf.name else "openai")
+    if said := _FORMATS.get(leaf.name.removeprefix("Async")):
+        attributes["mlflow.message.format"] = json.dumps(said)
     span = {
         "trace_id": to_base64(bytes.fromhex(leaf.trace_id)),
         "span_id": to_base64(bytes.fromhex(leaf.span_id)),

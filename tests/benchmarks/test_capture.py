@@ -2,9 +2,9 @@
 
 Run with `pytest tests/benchmarks/test_capture.py --benchmark-enable -s`; it prints the figures. Both sides make the same
 calls with the real openai SDK, each in a process of its own on a fresh SQLite: at a server on this machine that answers at
-once over HTTP, and at a provider that takes 20 ms, as a fast one does. A third one answers from memory, at once: no provider
-is like that, and nothing leaves the interpreter to what goes on behind the caller, so it shows what capture itself costs;
-its ratio is printed and not claimed. Beside the caller's wall time stands the CPU of the whole process.
+once over HTTP, and at a provider that takes 20 ms, as a fast one does. A third one answers from memory, at once, so
+that the caller and all that goes on behind it share one interpreter without a pause: it shows what capture itself costs.
+Beside the caller's wall time stands the CPU of the whole process.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,8 +113,8 @@ def test_a_captured_call_costs_its_caller_no_more_than_mlflows(request, tmp_path
         pytest.skip("timed claims are checked with --benchmark-enable")
     calls, latency = (WAITING_CALLS, 0.02) if provider == "after 20 ms" else (CALLS, 0)
     figures = {side: [] for side in ("mlflow", "prodkit")}
-    with simulated_provider(latency=0.0, fresh=True) as server:
-        url = server.openai_options()["base_url"] if provider == "over HTTP" else ""
+    with simulated_provider(latency=0.0, fresh=True) if provider == "over HTTP" else nullcontext() as server:
+        url = server.openai_options()["base_url"] if server is not None else ""
         for number in range(ROUNDS):
             for side, rounds in figures.items():
                 rounds.append(_measure(side, tmp_path / f"{side}-{number}", mlflow_template, calls, latency, url))
@@ -123,4 +124,4 @@ def test_a_captured_call_costs_its_caller_no_more_than_mlflows(request, tmp_path
         print(f"{side:8}" + "".join(f"  {name} {value:8.0f} us" for name, value in parts.items()))
     mean = {side: statistics.median(one["mean"] for one in rounds) for side, rounds in figures.items()}
     print(f"ratio of the means, prodkit to MLflow: {mean['prodkit'] / mean['mlflow']:.2f}")
-    assert provider == "from memory" or mean["prodkit"] <= mean["mlflow"]
+    assert mean["prodkit"] <= mean["mlflow"]

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prodkit.capture import autolog, run, sdks
+from prodkit.capture import insides, run, sdks
 
 
 def test_mlflow_is_as_the_seam_expects():
     """Every undocumented part of MLflow that the seam leans on is where it is expected."""
-    assert autolog.broken() == ()
+    assert insides.broken() == ()
 
 
 def test_signatures_are_worked_out_once(here, client, ask):
