@@ -113,6 +113,20 @@ class PromptVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class CallSpan:
+    """The only span of a trace, of which all else follows from its call."""
+
+    name: str
+    kind: str  # MLflow's span type
+    content: tuple[str, ...]  # the request's fields that the call's prompt stands for
+    message_format: str = ""
+    input_usd: Decimal | None = None  # the prompt's part of the cost
+    tags: dict[str, str] = field(default_factory=dict)  # what MLflow says of every trace that begins here and now
+    metadata: dict[str, str] = field(default_factory=dict)
+    failure: dict[str, JSON] | None = None  # the event of the exception that ended the call
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """One request to a model: who sent what, from where, to which model, and what it cost."""
 
@@ -147,6 +161,7 @@ class CallRecord:
     first_token_seconds: float | None = None
     retention_class: str = ""  # whose retention period holds: `compliance`, or the name of a data source
     expires: date | None = None  # the day after which the content needn't, or mustn't, be kept
+    span: CallSpan | None = None  # of a call that stands alone; the spans of others are their trace's
 
     @property
     def seconds(self) -> float:

@@ -27,7 +27,8 @@ from prodkit.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from prodkit.capture.exporter import FinishedTrace, Host, TraceExporter
+    from prodkit.capture.calls import Call
+    from prodkit.capture.exporter import Host, TraceExporter
     from prodkit.records import RunHandle
 
 # library -> MLflow's module with `autolog()` for it
@@ -185,16 +186,16 @@ def begin_leaf(name: str, kind: str) -> leaf.Leaf:
     return leaf.new(name, kind, labels._get_basic_trace_tags(_Named(name)), labels._get_basic_trace_metadata())  # noqa: SLF001
 
 
-def end_leaf(trace: FinishedTrace) -> None:
-    """Hand its trace over."""
+def end_leaf(call: Call, mine: leaf.Leaf, error: BaseException | None) -> None:
+    """Hand over the call whose trace it is."""
     from mlflow.tracing import fluent
 
-    fluent._set_last_active_trace_id(trace.trace_id)  # noqa: SLF001  what `mlflow.get_last_active_trace_id` gives
+    fluent._set_last_active_trace_id(mine.trace_id)  # noqa: SLF001  what `mlflow.get_last_active_trace_id` gives
     if _Seam.host is not None:
-        _Seam.host.finished(trace)
+        _Seam.host.ended(call, mine, None if error is None else _event_of(error))
 
 
-def event_of(error: BaseException) -> dict[str, Any]:
+def _event_of(error: BaseException) -> dict[str, Any]:
     """The event by which MLflow shows an exception."""
     from mlflow.entities import SpanEvent
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.capture import autolog, cache, leaf, payload, replay, terms
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.pricing import price
-from prodkit.records import CallRecord, Cost, Status, Usage, new_id, now
+from prodkit.records import CallRecord, Cost, Status, TraceRecord, Usage, new_id, now
 from prodkit.resilience.call import REPLAY, STALE, STATIC
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Call:
         if self.admission is not None:
             self.admission.settle(self._actual(error))
         if self.leaf is not None:
-            autolog.end_leaf(leaf.finished(self, self.leaf, None if error is None else autolog.event_of(error)))
+            autolog.end_leaf(self, self.leaf, error)
             return
         if self.span is None:
             self.run.note("A call wasn't traced, because MLflow isn't installed.")
@@ -267,6 +267,13 @@ class Call:
     def end_span(self) -> None:
         """End the span of an orphan, so that the call is recorded."""
         autolog.end_span(self.span, self.response)
+
+    def alone(self, mine: Leaf, failure: dict[str, Any] | None) -> TraceRecord:
+        """The trace of a call that stands alone: its record says all of it."""
+        take(mine.span_id)
+        prompts = self.run.prompts_in(payload.prompt(self.body))
+        record = self.record(mine.trace_id, mine.span_id, prompts=prompts, span=leaf.span_of(self, mine, failure))
+        return TraceRecord(mine.trace_id, (), (record,), self.run.key)
 
     def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
         """The record for the journal."""

@@ -45,6 +45,9 @@ class Host(Protocol):
     def finished(self, trace: FinishedTrace) -> None:
         """Take a finished trace."""
 
+    def ended(self, call: Any, leaf: Any, failure: dict[str, Any] | None) -> None:
+        """Take a call that stands alone, its `Leaf`, and the event of the exception that has ended it."""
+
     def flush(self) -> None:
         """Ship what has been taken."""
 
@@ -155,9 +158,9 @@ def _to_dict(span: Any) -> dict[str, Any]:
     context, parent = raw.context, raw.parent
     status = span.status
     return {
-        "trace_id": to_base64(context.trace_id.to_bytes(16, "big")),
-        "span_id": to_base64(context.span_id.to_bytes(8, "big")),
-        "parent_span_id": to_base64(parent.span_id.to_bytes(8, "big")) if parent else None,
+        "trace_id": _to_base64(context.trace_id.to_bytes(16, "big")),
+        "span_id": _to_base64(context.span_id.to_bytes(8, "big")),
+        "parent_span_id": _to_base64(parent.span_id.to_bytes(8, "big")) if parent else None,
         "name": raw.name,
         "start_time_unix_nano": raw.start_time,
         "end_time_unix_nano": raw.end_time,
@@ -172,6 +175,6 @@ def _to_dict(span: Any) -> dict[str, Any]:
     }
 
 
-def to_base64(data: bytes) -> str:
+def _to_base64(data: bytes) -> str:
     """An id as MLflow's spans carry it."""
     return base64.b64encode(data).decode()

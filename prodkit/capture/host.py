@@ -11,11 +11,14 @@ from prodkit.capture.context import current_run, current_stamp
 from prodkit.capture.traces import STAMP, to_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from prodkit.capture.calls import Call
     from prodkit.capture.exporter import FinishedTrace
+    from prodkit.capture.leaf import Leaf
+    from prodkit.capture.runs import OpenRun
     from prodkit.ledger import Ledger
-    from prodkit.records import RunHandle
+    from prodkit.records import RunHandle, TraceRecord
 
 
 class CaptureHost:
@@ -48,9 +51,15 @@ class CaptureHost:
 
     def finished(self, trace: FinishedTrace) -> None:
         """Complete the trace with what the guard knows, and log it. An error here must not break the user's call."""
-        run = trace.owner
+        self._take(trace.owner, lambda run: to_record(trace, run))
+
+    def ended(self, call: Call, leaf: Leaf, failure: dict[str, Any] | None) -> None:
+        """As `finished`, for a call that stands alone."""
+        self._take(call.run, lambda _: call.alone(leaf, failure))
+
+    def _take(self, run: OpenRun, told: Callable[[OpenRun], TraceRecord]) -> None:
         try:
-            record = to_record(trace, run)
+            record = told(run)
             self._ledgers.add(run.ledger)
             run.take(record)
         except Exception as error:

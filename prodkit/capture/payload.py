@@ -47,8 +47,13 @@ def parameters(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def prompt(body: Mapping[str, Any]) -> Any:
     """The content of a request; the bare value when there is only one kind of it."""
-    found = {key: plain(body[key]) for key in _PROMPT if body.get(key) is not None}
+    found = {key: plain(body[key]) for key in content(body)}
     return next(iter(found.values())) if len(found) == 1 else found or None
+
+
+def content(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a request that `prompt` is made of."""
+    return tuple(key for key in _PROMPT if body.get(key) is not None)
 
 
 def texts(content: Any) -> Iterator[tuple[str, str]]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import calls, payload
 from prodkit.capture.context import Stamp
 from prodkit.capture.terms import STANDARD
+from prodkit.ledger import telling
+from prodkit.ledger.telling import COST, USAGE
 from prodkit.pricing import price
 from prodkit.records import CallRecord, Cost, Status, TraceRecord, Usage, new_id
-from prodkit.resilience.call import REPLAY
 
 if TYPE_CHECKING:
     from prodkit.capture.calls import Call
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
     from prodkit.capture.terms import Terms
 
 CALL_TYPES = frozenset({"LLM", "CHAT_MODEL", "EMBEDDING"})
-USAGE = "mlflow.chat.tokenUsage"
-COST = "mlflow.llm.cost"
 STAMP = "prodkit.stamp"
-# MLflow cuts these out of the raw text, where half a secret could hide from a redactor; the ledger makes its own
-_PREVIEWS = ("mlflow.traceInputs", "mlflow.traceOutputs")
-_OF_THE_RUN = "mlflow.source."  # script, commit, branch: said once, by the run, and not again by each of its traces
 
 
 def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
@@ -61,8 +56,8 @@ def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
         spans=tuple(trace.spans),
         calls=tuple(found),
         run_key=run.key,
-        tags={**trace.tags, **_tags(run, found)},
-        metadata=_metadata(trace, run, found),
+        tags={**trace.tags, **telling.run_tags(run.name, run.key)},
+        metadata=_metadata(trace, run),
     )
 
 
@@ -152,126 +147,20 @@ def _complete(span: dict[str, Any], call: Call) -> None:
         ended = int((call.started.timestamp() + call.seconds) * 1e9)
         span["end_time_unix_nano"] = max(span["end_time_unix_nano"] or 0, ended)
     if call.attempts:
-        span["events"].extend(_attempt_events(call))
-
-
-def _attempt_events(call: Call) -> list[dict[str, Any]]:
-    at = int(call.started.timestamp() * 1e9)
-    events = []
-    for attempt in call.attempts:
-        at += int((attempt.waited + attempt.seconds) * 1e9)
-        values = {
-            "target": attempt.target,
-            "failure_class": attempt.failure_class,
-            "seconds": round(attempt.seconds, 6),
-            "waited": round(attempt.waited, 6),
-            "breaker": attempt.breaker,
-        }
-        events.append({"name": "prodkit.attempt", "time_unix_nano": at, "attributes": values})
-    return events
+        span["events"].extend(telling.attempt_events(call.started, call.attempts))
 
 
 def _annotate(span: dict[str, Any], record: CallRecord, run: OpenRun, terms: Terms) -> None:
     """The attributes by which MLflow's UI sums up tokens and cost, and ours beside them."""
-    attributes = span["attributes"]
-    said: dict[str, Any] = {
-        "mlflow.llm.model": record.model,
-        "mlflow.llm.provider": record.provider,
-        "prodkit.request_id": record.request_id,
-        "prodkit.status": record.status.value,
-        "prodkit.cost.status": record.cost.status,
-        "prodkit.cost.source": record.cost.source,
-        "prodkit.data_source": record.data_source,
-        "prodkit.purpose": record.purpose,
-        "prodkit.served_by": record.served_by,
-        "user.id": record.user,
-        "session.id": record.session,
-        "prodkit.first_token_seconds": record.first_token_seconds,
-    }
-    said |= {f"prodkit.{name}": True for name in ("simulated", "degraded", "streamed") if getattr(record, name)}
-    if record.usage.input_tokens is not None or record.usage.output_tokens is not None:
-        said[USAGE] = _usage(record.usage)
-    if record.cost.usd is not None:
-        said[COST] = _costs(record, run, terms.of_input)
-    else:
-        attributes.pop(COST, None)  # MLflow's own figure would pass for ours
-        said["prodkit.cost.reason"] = record.cost.reason
-    attributes.update({name: json.dumps(value) for name, value in said.items() if value not in ("", None)})
+    if record.cost.usd is None:
+        span["attributes"].pop(COST, None)  # MLflow's own figure would pass for ours
+    span["attributes"].update(telling.attributes(record, terms.input_usd(record, run.manifest)))
 
 
-def _usage(usage: Usage) -> dict[str, int]:
-    counts = {
-        "input_tokens": usage.input_tokens or 0,
-        "output_tokens": usage.output_tokens or 0,
-        "total_tokens": (usage.input_tokens or 0) + (usage.output_tokens or 0),
-        "cache_read_input_tokens": usage.cache_read_tokens,
-        "cache_creation_input_tokens": usage.cache_write_tokens,
-    }
-    return {name: count for name, count in counts.items() if count is not None}
-
-
-def _costs(record: CallRecord, run: OpenRun, terms: Terms) -> dict[str, float]:
-    """Our figure in MLflow's three parts; the answer's part is what the prompt alone would not have cost."""
-    total = record.cost.usd or Decimal(0)
-    prompt_only = Usage(record.usage.input_tokens, 0, record.usage.cache_read_tokens, record.usage.cache_write_tokens)
-    part = price(
-        record.provider,
-        record.model,
-        prompt_only,
-        when=record.started,
-        manifest=run.manifest,
-        batch=terms.batch,
-        service_tier=terms.service_tier,
-        details=terms.details,
-    ).usd
-    part = total if part is None else min(part, total)
-    return {"input_cost": float(part), "output_cost": float(total - part), "total_cost": float(total)}
-
-
-def _tags(run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
-    tags = {"prodkit.name": run.name, "prodkit.run_key": run.key}
-    for name in ("user", "data_source", "purpose"):
-        values = sorted({getattr(record, name) for record in found} - {""})
-        if values:
-            tags[f"prodkit.{name}"] = ", ".join(values)
-    for flag in ("simulated", "degraded"):
-        if any(getattr(record, flag) for record in found):
-            tags[f"prodkit.{flag}"] = "true"
-    if any(record.served_by == REPLAY for record in found):
-        tags["prodkit.replayed"] = "true"
-    prompts = sorted({uri for record in found for uri in record.prompts})
-    return tags | ({"prodkit.prompts": ", ".join(prompts)} if prompts else {})
-
-
-def _metadata(trace: FinishedTrace, run: OpenRun, found: list[CallRecord]) -> dict[str, str]:
-    metadata = {
-        name: value
-        for name, value in trace.metadata.items()
-        if name not in _PREVIEWS and not name.startswith(_OF_THE_RUN)
-    }
+def _metadata(trace: FinishedTrace, run: OpenRun) -> dict[str, str]:
     stamp = run.stamp
-    first = next(iter(found), None)
-    said = {
-        "mlflow.trace.user": first.user if first else stamp.user,
-        "mlflow.trace.session": first.session if first else stamp.session,
-        "mlflow.sourceRun": run.handle.run_id,
-    }
-    counted = [record.usage for record in found if record.usage.input_tokens is not None]
-    if counted:
-        total_in, total_out = (
-            sum(one.input_tokens or 0 for one in counted),
-            sum(one.output_tokens or 0 for one in counted),
-        )
-        said["mlflow.trace.tokenUsage"] = json.dumps(
-            {"input_tokens": total_in, "output_tokens": total_out, "total_tokens": total_in + total_out}
-        )
-    priced = [record.cost.usd for record in found if record.cost.usd is not None]
-    if not counted:
-        metadata.pop("mlflow.trace.tokenUsage", None)
-    metadata.pop("mlflow.trace.cost", None)
-    if priced:
-        said["prodkit.cost_usd"] = str(sum(priced, Decimal(0)))
-    return metadata | {name: value for name, value in said.items() if value}
+    said = {telling.USER: stamp.user, telling.SESSION: stamp.session, "mlflow.sourceRun": run.handle.run_id}
+    return telling.mlflows_own(trace.metadata) | {name: value for name, value in said.items() if value}
 
 
 def _unguarded(span: dict[str, Any], span_id: str, trace: FinishedTrace, run: OpenRun) -> CallRecord:

@@ -173,7 +173,8 @@ class Audit:
         self._require()
         subject = self._ledger.keyring.pseudonym(user)
         requests = sum(entry.public["subject"] == subject for entry in self.entries(events.CALL))
-        traces = [e.public["trace_id"] for e in self.entries(events.TRACE) if subject in e.public["subjects"]]
+        told = [entry for entry in self.entries(events.TRACE, events.CALL) if events.is_trace(entry)]
+        traces = [entry.public["trace_id"] for entry in told if subject in entry.public["subjects"]]
         if not requests and not traces and not self._ledger.keyring.knows(user):
             raise ConfigError(
                 "audit.unknown-user",

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from prodkit.ledger import events
+from prodkit.ledger import events, telling
 from prodkit.ledger.mlflow_adapter import Mlflow, OutgoingRun, OutgoingTrace
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError
 from prodkit.ledger.mlflow_prices import METRIC, Opinion, with_opinion
@@ -123,7 +123,7 @@ class Cargo:
             self._linked.add((run_id, name, version))
 
     def _traces(self, entries: Sequence[Entry]) -> None:
-        pairs = [(entry, trace) for entry in _of(entries, events.TRACE) if (trace := self._trace(entry))]
+        pairs = [(entry, trace) for entry in entries if events.is_trace(entry) and (trace := self._trace(entry))]
         if not pairs:
             return
         judged = [with_opinion(trace) for _, trace in pairs]
@@ -148,7 +148,7 @@ class Cargo:
 
     def _opinions(self, entries: Sequence[Entry]) -> None:
         """The sum over the run's calls as MLflow would have it, where it would have another one."""
-        last = {entry.public["run_key"]: entry for entry in _of(entries, events.TRACE)}
+        last = {entry.public["run_key"]: entry for entry in entries if events.is_trace(entry)}
         for key, opinion in self.opinions.items():
             run_id = self._run_id(key)
             if run_id and opinion.differing and key in last:
@@ -160,12 +160,19 @@ class Cargo:
         content = self._keyring.open(entry.keys, entry.sealed)
         if content is None:  # erased before it was shipped
             return None
+        call = events.read_call(entry.public, content) if entry.kind == events.CALL else None
+        if call is not None and call.span is not None:
+            span, tags, metadata = telling.alone(call, call.span, self._mlflow.experiment_id)
+            spans, requests = [span], [call.request_id]
+        else:
+            spans, tags, metadata = content["spans"], content["tags"], content["metadata"]
+            requests = entry.public["requests"]
         return OutgoingTrace(
             trace_id=entry.public["trace_id"],
-            spans=tuple(content["spans"]),
+            spans=tuple(spans),
             run_id=self._run_id(entry.public["run_key"]),
-            tags={**content["tags"], "prodkit.requests": ",".join(entry.public["requests"])},
-            metadata=content["metadata"],
+            tags={**tags, "prodkit.requests": ",".join(requests)},
+            metadata=metadata,
             prompts=tuple(pair for uri in entry.public["prompts"] if (pair := self._version(uri))),
         )
 

@@ -15,12 +15,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from prodkit.ledger import media
+from prodkit.ledger import media, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prodkit.records import CallRecord, TraceRecord
+    from prodkit.records import CallRecord, CallSpan, TraceRecord
 
 WITHHELD = "[withheld: redaction failed]"
 _IDENTITY = ("user.id", "mlflow.trace.user", "mlflow.user")
@@ -133,17 +133,25 @@ class Cleaning:
             session=self.text(call.session),
             purpose=self.text(call.purpose),
             error=self.text(call.error),
+            span=None if call.span is None else self._span_of(call.span),
+        )
+
+    def _span_of(self, span: CallSpan) -> CallSpan:
+        failure = None if span.failure is None else self._event(span.failure)
+        return dataclasses.replace(
+            span, tags=self._labels(span.tags), metadata=self._labels(span.metadata), failure=failure
         )
 
     def trace(self, trace: TraceRecord) -> TraceRecord:
-        """A cleaned trace with its calls."""
+        """A cleaned trace with its calls, and what these say of it."""
         spans = tuple(self.span(span) for span in trace.spans)  # first: the calls' content is among theirs
+        calls = tuple(self.call(call) for call in trace.calls)
         return dataclasses.replace(
             trace,
             spans=spans,
-            calls=tuple(self.call(call) for call in trace.calls),
-            tags=self._labels(trace.tags),
-            metadata=self._labels(trace.metadata),
+            calls=calls,
+            tags=self._labels(trace.tags) | telling.tags(calls),
+            metadata=self._labels(trace.metadata) | telling.metadata(calls),
         )
 
     def span(self, span: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.journal import Event
+from prodkit.ledger.telling import USER
 from prodkit.records import (
     Attempt,
     CallRecord,
+    CallSpan,
     Cost,
     DatasetRecord,
     FeedbackRecord,
@@ -25,7 +27,9 @@ from prodkit.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from prodkit.ledger.chain import Entry
 
 CALL, TRACE = "call", "trace"
 RUN_START, RUN_END, RUN_UPDATE = "run.start", "run.end", "run.update"
@@ -34,11 +38,12 @@ OPEN, DESTINATION, ERASE, CHECKPOINT = "open", "destination", "erase", "checkpoi
 
 _SAID = ("value", "comment")
 _PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
+_PRIVATE_OF_SPAN = ("tags", "metadata", "failure")
 
 
 def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Mapping[str, int]) -> Event:
-    """One request: who sent what, from where, to which model, and what it cost."""
-    public = _jsonable(call, without=_PRIVATE)
+    """One request: who sent what, from where, to which model, what it cost; with the span of one that stands alone."""
+    public = _jsonable(call, without=(*_PRIVATE, "span"))
     public["subject"] = pseudonym(call.user)
     public["failed"] = bool(call.error)
     public["settings"] = {
@@ -46,7 +51,18 @@ def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Ma
     }
     public["redactions"] = dict(redactions)
     private = {key: getattr(call, key) for key in _PRIVATE}
-    return Event(CALL, public, private, (call.user,) if call.user else ())
+    users = users_of({}, [call])
+    if call.span is not None:
+        users = users_of(call.span.metadata, [call])
+        public["span"] = _jsonable(call.span, without=_PRIVATE_OF_SPAN)
+        public["subjects"] = [pseudonym(user) for user in users]
+        private["span"] = {key: getattr(call.span, key) for key in _PRIVATE_OF_SPAN}
+    return Event(CALL, public, private, users)
+
+
+def users_of(metadata: Mapping[str, str], calls: Sequence[CallRecord]) -> tuple[str, ...]:
+    """Whose content a trace holds: its calls' users, and who MLflow was told has asked."""
+    return tuple(sorted({metadata.get(USER, ""), *(call.user for call in calls)} - {""}))
 
 
 def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> CallRecord:
@@ -54,6 +70,7 @@ def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> C
     known = {field.name for field in fields(CallRecord)}
     values: dict[str, Any] = {key: value for key, value in public.items() if key in known}
     values.update(private or {"prompt": None, "response": None, "parameters": dict(public.get("settings", {}))})
+    values["span"] = _read_span(public.get("span"), (private or {}).get("span"))
     values["started"], values["ended"] = (datetime.fromisoformat(values[key]) for key in ("started", "ended"))
     values["status"] = Status(values["status"])
     values["usage"] = Usage(**values["usage"])
@@ -64,8 +81,9 @@ def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> C
     return CallRecord(**values)
 
 
-def trace_event(trace: TraceRecord, users: tuple[str, ...], pseudonym: Callable[[str], str]) -> Event:
+def trace_event(trace: TraceRecord, pseudonym: Callable[[str], str]) -> Event:
     """The spans of a finished trace, sealed for everybody whose content it holds."""
+    users = users_of(trace.metadata, trace.calls)
     public = {
         "trace_id": trace.trace_id,
         "run_key": trace.run_key,
@@ -76,6 +94,11 @@ def trace_event(trace: TraceRecord, users: tuple[str, ...], pseudonym: Callable[
     }
     private = {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
     return Event(TRACE, public, private, users)
+
+
+def is_trace(entry: Entry) -> bool:
+    """Whether a record is one of a trace: of its spans, or of a call that stands alone."""
+    return entry.kind == TRACE or (entry.kind == CALL and "span" in entry.public)
 
 
 def feedback_event(feedback: FeedbackRecord, users: tuple[str, ...]) -> Event:
@@ -133,6 +156,14 @@ def _read_cost(values: Mapping[str, Any]) -> Cost:
         price_date=None if day is None else date.fromisoformat(day),
         reason=values["reason"],
     )
+
+
+def _read_span(public: Mapping[str, Any] | None, private: Mapping[str, Any] | None) -> CallSpan | None:
+    if public is None:
+        return None
+    usd = public["input_usd"]
+    known = {"content": tuple(public["content"]), "input_usd": None if usd is None else Decimal(usd)}
+    return CallSpan(**{**public, **(private or {}), **known})
 
 
 def _read_attempt(values: Mapping[str, Any]) -> Attempt:

@@ -179,9 +179,9 @@ class Ledger:
         """
         cleaning = self._cleaning(once=True)
         cleaned = cleaning.trace(trace)
-        users = tuple(sorted({call.user for call in cleaned.calls if call.user} | set(_users(cleaned))))
         written = [events.call_event(call, self.keyring.pseudonym, cleaning.counts) for call in cleaned.calls]
-        written.append(events.trace_event(cleaned, users, self.keyring.pseudonym))
+        if cleaned.spans:
+            written.append(events.trace_event(cleaned, self.keyring.pseudonym))
         self._append(*written)
         return dict(cleaning.counts)
 
@@ -422,11 +422,6 @@ class Ledger:
                 return self._ship_here()
             time.sleep(_POLL)
         return f"not done within {timeout:g} s"
-
-
-def _users(trace: TraceRecord) -> list[str]:
-    user = trace.metadata.get("mlflow.trace.user", "")
-    return [user] if user else []
 
 
 def _artifact_path(path: str) -> str:
