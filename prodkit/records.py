@@ -6,7 +6,8 @@ shown as such; it never stands for zero.
 
 from __future__ import annotations
 
-import uuid
+import os
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -24,8 +25,7 @@ def now() -> datetime:
 
 def new_id(prefix: str) -> str:
     """A new id that sorts by time within a process tree: `req-0198...`."""
-    stamp = int(now().timestamp() * 1000)
-    return f"{prefix}-{stamp:012x}{uuid.uuid4().hex[:16]}"
+    return f"{prefix}-{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"
 
 
 class Status(StrEnum):

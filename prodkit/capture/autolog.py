@@ -177,7 +177,7 @@ def stands_alone() -> bool:
 
     if not provider.MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get() or config.get_config().span_processors:
         return False
-    return not trace.get_current_span(provider.get_current_context()).get_span_context().is_valid
+    return not trace.get_current_span(provider.mlflow_runtime_context.get_current()).get_span_context().is_valid
 
 
 def begin_leaf(name: str, kind: str) -> leaf.Leaf:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _MAY_BE_BILLED = "a failed attempt may have been billed, and nobody knows how much"
 _LONG_OVER = 1.0  # seconds after which MLflow has surely ended a call's span, if it ever will
+_NOTHING = Decimal(0)
+_UNKNOWN = Usage(), Cost()
 _LEFT = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 _NOT_STARTED = ("capture.kill-switch", "capture.stopped")
 _calls: dict[str, Call] = {}  # by span id, from a call's beginning until its trace is given out
@@ -57,7 +59,7 @@ class Call:
         self.seconds = 0.0
         self.status = Status.RUNNING
         self.response: Any = None  # as JSON can carry it
-        self.usage, self.cost = Usage(), Cost()
+        self.usage, self.cost = _UNKNOWN
         self.terms = terms.STANDARD
         self.error, self.served_by = "", ""
         self.attempts: tuple[Attempt, ...] = ()
@@ -72,7 +74,7 @@ class Call:
         self.address = ""  # what of the request isn't in its body; empty for one that is never replayed
         self.question: Question | None = None  # where its answer may be kept
         self._asked = self.model
-        self._failed_cost: Decimal | None = Decimal(0)
+        self._failed_cost: Decimal | None = _NOTHING
         self._over = threading.Lock()
         self._thread, self._ended = threading.current_thread(), 0.0
 
@@ -271,13 +273,13 @@ class Call:
     def alone(self, mine: Leaf, failure: dict[str, Any] | None) -> TraceRecord:
         """The trace of a call that stands alone: its record says all of it."""
         take(mine.span_id)
-        prompts = self.run.prompts_in(payload.prompt(self.body))
-        record = self.record(mine.trace_id, mine.span_id, prompts=prompts, span=leaf.span_of(self, mine, failure))
+        record = self.record(mine.trace_id, mine.span_id, span=leaf.span_of(self, mine, failure))
         return TraceRecord(mine.trace_id, (), (record,), self.run.key)
 
     def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
         """The record for the journal."""
         kept_for, expires = self.run.retention(self.started)
+        prompt = payload.prompt(self.body | self.uploads if self.uploads else self.body)
         return CallRecord(
             request_id=self.request_id,
             name=self.run.name,
@@ -288,7 +290,8 @@ class Call:
             model=self.model,
             parameters=payload.parameters(self.body)
             | ({"asked_model": self._asked} if self.model != self._asked else {}),
-            prompt=payload.prompt(self.body | self.uploads),
+            prompt=prompt,
+            prompts=self.run.prompts_in(prompt),
             response=self.response,
             usage=self.usage,
             cost=self.cost,

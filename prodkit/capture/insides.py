@@ -17,6 +17,7 @@ def broken() -> tuple[str, ...]:
             "provider.once._done",
             "_initialize_tracer_provider",
             "get_current_context",
+            "mlflow_runtime_context.get_current",
             "MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get",
         ),
         "mlflow.tracing.config": ("get_config",),

@@ -16,7 +16,7 @@ import os
 import sys
 import weakref
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import wrapt
 
@@ -67,6 +67,8 @@ class _NoLoop:
 
 
 _NO_LOOP = _NoLoop()
+_NOWHERE = urlsplit("")
+_bases: weakref.WeakKeyDictionary[Any, tuple[Any, SplitResult]] = weakref.WeakKeyDictionary()
 _clients: weakref.WeakKeyDictionary[Any, dict[tuple[str, str, str], Any]] = weakref.WeakKeyDictionary()
 
 
@@ -99,15 +101,17 @@ def with_options(args: tuple[Any, ...], kwargs: dict[str, Any], options: Any) ->
 
 def kind_of(options: Any) -> str:
     """The type of span for this request; empty when it costs nothing."""
-    if str(options.method).lower() != "post":
-        return ""
-    path = urlsplit(str(options.url)).path.rstrip("/")
+    return _kind_at(path_of(options).rstrip("/")) if str(options.method).lower() == "post" else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _kind_at(path: str) -> str:
     return next((kind for end, kind in PATHS.items() if path.endswith(end)), "")
 
 
 def is_text(options: Any) -> bool:
     """Whether the request asks a language model for text."""
-    return urlsplit(str(options.url)).path.rstrip("/").endswith(_TEXT_PATHS)
+    return path_of(options).rstrip("/").endswith(_TEXT_PATHS)
 
 
 def body_of(options: Any) -> dict[str, Any]:
@@ -145,8 +149,18 @@ def address_of(client: Any, options: Any) -> str:
         return ""
     headers = options.headers if isinstance(options.headers, dict) else {}
     asked = sorted(f"{name.lower()}={value}" for name, value in headers.items() if _is_beta(name, value))
-    base = SIMULATED if is_simulated(client) else str(client.base_url)
-    return " ".join([base, urlsplit(str(options.url)).path, repr(sorted(dict(options.params).items())), *asked])
+    base = SIMULATED if is_simulated(client) else _base_of(client).geturl()
+    return " ".join([base, path_of(options), repr(sorted(dict(options.params).items())), *asked])
+
+
+def _base_of(client: Any) -> SplitResult:
+    """The address that a client talks to. An httpx.URL tells itself slowly, and each call asks for it."""
+    url = client.base_url
+    known, base = _bases.get(client, (None, _NOWHERE))
+    if known is not url:
+        base = urlsplit(str(url))
+        _bases[client] = url, base
+    return base
 
 
 def _is_beta(name: str, value: Any) -> bool:
@@ -240,7 +254,12 @@ def foreign_options(client: Any, options: Any, path: str, body: dict[str, Any], 
 
 def path_of(options: Any) -> str:
     """The path of a request."""
-    return urlsplit(str(options.url)).path
+    return _path_in(str(options.url))
+
+
+@functools.lru_cache(maxsize=256)
+def _path_in(url: str) -> str:
+    return urlsplit(url).path
 
 
 def is_beta(options: Any) -> bool:
@@ -271,7 +290,7 @@ def _sdk_of(client: type) -> str:
 
 def host_of(client: Any) -> str:
     """The host that a client talks to."""
-    return urlsplit(str(client.base_url)).hostname or ""
+    return _base_of(client).hostname or ""
 
 
 def host_in(url: str) -> str:
@@ -284,8 +303,7 @@ def is_simulated(client: Any) -> bool:
     address = os.environ.get(SIMULATED)
     if not address:
         return False
-    named = urlsplit(address)
-    at = urlsplit(str(client.base_url))
+    named, at = urlsplit(address), _base_of(client)
     return bool(named.hostname) and (named.hostname, named.port) == (at.hostname, at.port)
 
 
@@ -299,12 +317,17 @@ def is_loopback(host: str) -> bool:
 
 def provider_of(host: str) -> str:
     """The provider behind a host; empty when it isn't known."""
-    return next((name for end, name in HOSTS.items() if host == end or host.endswith("." + end)), "")
+    return HOSTS.get(host) or next((name for end, name in HOSTS.items() if host.endswith("." + end)), "")
 
 
 def is_stream(result: Any) -> bool:
     """Whether the result is an SDK's stream of chunks."""
-    return any(isinstance(result, kind) for kind in _stream_types())
+    return bool(_is_stream_type(result.__class__))
+
+
+@functools.lru_cache(maxsize=256)
+def _is_stream_type(kind: type) -> bool:
+    return issubclass(kind, _stream_types())
 
 
 def is_async_stream(result: Any) -> bool:

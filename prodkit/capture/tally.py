@@ -47,7 +47,9 @@ class Tally:
             self._ends[call.status] += 1
             self._cost += call.cost.usd or 0
             self._counts["simulated"] += call.simulated
-            self._tokens.update({name: count for name in _TOKENS if (count := getattr(call.usage, name)) is not None})
+            for name in _TOKENS:
+                if (count := getattr(call.usage, name)) is not None:
+                    self._tokens[name] += count
             self._models.add(call.model)
             self._prompts.update(call.prompts)
             if call.status is not Status.REFUSED:

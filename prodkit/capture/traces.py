@@ -33,7 +33,7 @@ def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
     for span_id, span in by_id.items():
         call = calls.take(span_id)
         if call is not None:
-            record = call.record(trace.trace_id, span_id, prompts=run.prompts_in(payload.prompt(call.body)))
+            record = call.record(trace.trace_id, span_id)
             _complete(span, call)
             guards.add(span["span_id"])
         elif _is_below(span, guards, trace.spans):

@@ -146,6 +146,8 @@ class Cleaning:
         """A cleaned trace with its calls, and what these say of it."""
         spans = tuple(self.span(span) for span in trace.spans)  # first: the calls' content is among theirs
         calls = tuple(self.call(call) for call in trace.calls)
+        if not spans:
+            return dataclasses.replace(trace, calls=calls)
         return dataclasses.replace(
             trace,
             spans=spans,

@@ -16,20 +16,22 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _SEPARATOR = "|"
 _VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-_known: dict[tuple[object, ...], str] = {}  # asked for on every record
+_last: tuple[object, str] = None, ""  # asked for on every record
 
 
 def current_destination(project: Project) -> str:
     """The destination as the environment says it now. It holds no password."""
-    seen = (*map(os.environ.get, _VARIABLES), project.root, Path.cwd() if _relative() else None)
-    if seen not in _known:
-        _known.clear()
-        _known[seen] = _destination(project)
-    return _known[seen]
+    global _last
+    uri, *rest = map(os.environ.get, _VARIABLES)
+    seen = uri, rest, project.root, Path.cwd() if uri is not None and _is_relative(uri) else None
+    last, destination = _last
+    if seen != last:
+        destination = _destination(project)
+        _last = seen, destination
+    return destination
 
 
-def _relative() -> bool:
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+def _is_relative(uri: str) -> bool:
     return uri.startswith(_SQLITE) and not uri.startswith(_SQLITE + "/")
 
 
@@ -43,7 +45,7 @@ def _destination(project: Project) -> str:
 def tracking_uri(project: Project) -> str:
     """The project's tracking address; a SQLite file that is given relatively becomes absolute."""
     uri = project.tracking_uri
-    if uri.startswith(_SQLITE) and not uri.startswith(_SQLITE + "/") and uri != _SQLITE + ":memory:":
+    if _is_relative(uri) and uri != _SQLITE + ":memory:":
         return f"{_SQLITE}{Path(uri.removeprefix(_SQLITE)).absolute()}"
     return uri
 

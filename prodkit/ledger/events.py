@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.journal import Event
@@ -36,14 +37,25 @@ RUN_START, RUN_END, RUN_UPDATE = "run.start", "run.end", "run.update"
 DATASET, ARTIFACT, PROMPT, NOTE, FEEDBACK = "dataset", "artifact", "prompt", "note", "feedback"
 OPEN, DESTINATION, ERASE, CHECKPOINT = "open", "destination", "erase", "checkpoint"
 
+_ATOMS = frozenset({type(None), str, int, float, bool})
 _SAID = ("value", "comment")
 _PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
+_PUBLIC = tuple(field.name for field in fields(CallRecord) if field.name not in {*_PRIVATE, "span"})
+_public_of = attrgetter(*_PUBLIC)
 _PRIVATE_OF_SPAN = ("tags", "metadata", "failure")
 
 
 def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Mapping[str, int]) -> Event:
     """One request: who sent what, from where, to which model, what it cost; with the span of one that stands alone."""
-    public = _jsonable(call, without=(*_PRIVATE, "span"))
+    public = dict(zip(_PUBLIC, _public_of(call), strict=True))
+    public |= {
+        "started": call.started.isoformat(),
+        "ended": call.ended.isoformat(),
+        "usage": _jsonable(call.usage),
+        "cost": _jsonable(call.cost),
+        "attempts": [_jsonable(attempt) for attempt in call.attempts],
+        "expires": None if call.expires is None else call.expires.isoformat(),
+    }
     public["subject"] = pseudonym(call.user)
     public["failed"] = bool(call.error)
     public["settings"] = {
@@ -51,7 +63,7 @@ def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Ma
     }
     public["redactions"] = dict(redactions)
     private = {key: getattr(call, key) for key in _PRIVATE}
-    users = users_of({}, [call])
+    users: tuple[str, ...] = (call.user,) if call.user else ()
     if call.span is not None:
         users = users_of(call.span.metadata, [call])
         public["span"] = _jsonable(call.span, without=_PRIVATE_OF_SPAN)
@@ -134,7 +146,7 @@ def _jsonable(record: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
+    if type(value) in _ATOMS or isinstance(value, str | int | float):
         return value
     if isinstance(value, Decimal):
         return str(value)

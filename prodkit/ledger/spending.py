@@ -12,8 +12,9 @@ _sums: list[Decimal] = [Decimal(0), Decimal(0), Decimal(0)]  # calls, those with
 def note(*, calls: int, unpriced: int, usd: Decimal) -> None:
     """Add calls that have ended."""
     with _lock:
-        for position, value in enumerate((Decimal(calls), Decimal(unpriced), usd)):
-            _sums[position] += value
+        _sums[0] += calls
+        _sums[1] += unpriced
+        _sums[2] += usd
 
 
 def told() -> str:

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +57,8 @@ class Redactor:
 
     def once(self) -> Redactor:
         """This rule for one record whose texts stand in it several times: it cleans, and counts, each of them once."""
-        rule = copy(self)
+        rule = Redactor.__new__(type(self))
+        rule.__dict__.update(self.__dict__)
         rule._seen = {}  # noqa: SLF001  our own copy
         return rule
 
