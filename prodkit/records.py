@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+R = TypeVar("R")
 JSON = Any
 """A value that `json.dumps` takes as it is."""
 
@@ -26,6 +27,14 @@ def now() -> datetime:
 def new_id(prefix: str) -> str:
     """A new id that sorts by time within a process tree: `req-0198...`."""
     return f"{prefix}-{time.time_ns() // 1_000_000:012x}{os.urandom(8).hex()}"
+
+
+def altered(record: R, **changes: Any) -> R:
+    """A record with other values, as `dataclasses.replace` gives it, at half the price: for what each call does."""
+    made = object.__new__(type(record))
+    for name in record.__slots__:  # type: ignore[attr-defined]
+        object.__setattr__(made, name, changes[name] if name in changes else getattr(record, name))
+    return made
 
 
 class Status(StrEnum):

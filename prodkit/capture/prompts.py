@@ -39,6 +39,8 @@ class Prompt:
         self.fields = tuple(
             dict.fromkeys(name for _, name, *_ in string.Formatter().parse(template) if name is not None)
         )
+        said = sum(map(len, self.literals)) >= _SHORTEST  # fewer letters could stand in any text
+        self._longest = max(self.literals, key=len) if said else ""
         self._pattern = re.compile(".*?".join(map(re.escape, self.literals)), re.DOTALL)
 
     @property
@@ -80,9 +82,7 @@ class Prompt:
 
     def made(self, text: str) -> bool:
         """Whether this text was made with the template: its constant parts are there, in their order."""
-        if sum(map(len, self.literals)) < _SHORTEST:
-            return False
-        return max(self.literals, key=len) in text and self._pattern.search(text) is not None
+        return bool(self._longest) and self._longest in text and self._pattern.search(text) is not None
 
     def __repr__(self) -> str:
         return f"Prompt({self.uri}, fields={list(self.fields)})"

@@ -5,22 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.capture.compute import Meter
 from prodkit.capture.context import Stamp
 from prodkit.capture.lineage import watch
 from prodkit.capture.prompts import Recogniser, matching
-from prodkit.capture.tally import Tally, use_of
+from prodkit.capture.tally import Tally, is_unpriced
 from prodkit.capture.variants import Stead
 from prodkit.ledger import Ledger, spending
 from prodkit.records import CallRecord, RunHandle, RunSummary, Status, TraceRecord, new_id, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import date, datetime
-    from decimal import Decimal
+    from datetime import datetime
 
     from prodkit.capture.inputs import CheckedInput
     from prodkit.capture.options import RunOptions
@@ -60,6 +60,7 @@ class OpenRun:
         self.twins: set[str] = set()  # requests that a framework's span in another trace repeats
         self._own_stead = Stead(options.variant) if options.variant is not None else None
         self._notices: dict[str, None] = {}
+        self._kept_for: tuple[date, int, tuple[str, date]] = (date.min, 0, ("", date.min))
         self.failed_requests: set[int] = set()  # of calls that were given up; see `layers`
         self._lock = threading.Lock()
         above: Stamp = parent.stamp if parent is not None else Stamp()
@@ -125,13 +126,16 @@ class OpenRun:
 
     def retention(self, moment: datetime) -> tuple[str, date]:
         """Whose retention period holds for a call of now, and its last day: the shortest of the data that went in."""
-        periods = [(self.manifest.compliance.retention_days, "compliance")]
-        for one in self.datasets:
-            days = one.attributes.get("retention_days", "")
-            if days and one.context == "input":
-                periods.append((int(days), one.attributes.get("data_source_name", one.name)))
-        shortest, name = min(periods)
-        return name, moment.date() + timedelta(days=shortest)
+        day, read = moment.date(), len(self.datasets)
+        if self._kept_for[:2] != (day, read):  # it changes with the data that is read, and not from call to call
+            periods = [(self.manifest.compliance.retention_days, "compliance")]
+            for one in self.datasets:
+                days = one.attributes.get("retention_days", "")
+                if days and one.context == "input":
+                    periods.append((int(days), one.attributes.get("data_source_name", one.name)))
+            shortest, name = min(periods)
+            self._kept_for = day, read, (name, day + timedelta(days=shortest))
+        return self._kept_for[2]
 
     @property
     def calls(self) -> tuple[CallRecord, ...]:
@@ -170,8 +174,7 @@ class OpenRun:
                 tally.add(call)
             self.recogniser.add(call, self)
             if call.status is not Status.REFUSED:
-                use = use_of(call)
-                spending.note(calls=1, unpriced=use.unpriced, usd=use.cost_usd)
+                spending.note(calls=1, unpriced=is_unpriced(call), usd=call.cost.usd or Decimal(0))
         try:
             redacted = self.ledger.log_trace(trace)
             for tally in tallies:

@@ -15,8 +15,8 @@ import mimetypes
 import os
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import wrapt
 
@@ -67,8 +67,7 @@ class _NoLoop:
 
 
 _NO_LOOP = _NoLoop()
-_NOWHERE = urlsplit("")
-_bases: weakref.WeakKeyDictionary[Any, tuple[Any, SplitResult]] = weakref.WeakKeyDictionary()
+_bases: weakref.WeakKeyDictionary[Any, _Base] = weakref.WeakKeyDictionary()
 _clients: weakref.WeakKeyDictionary[Any, dict[tuple[str, str, str], Any]] = weakref.WeakKeyDictionary()
 
 
@@ -149,17 +148,26 @@ def address_of(client: Any, options: Any) -> str:
         return ""
     headers = options.headers if isinstance(options.headers, dict) else {}
     asked = sorted(f"{name.lower()}={value}" for name, value in headers.items() if _is_beta(name, value))
-    base = SIMULATED if is_simulated(client) else _base_of(client).geturl()
+    base = SIMULATED if is_simulated(client) else _base_of(client).text
     return " ".join([base, path_of(options), repr(sorted(dict(options.params).items())), *asked])
 
 
-def _base_of(client: Any) -> SplitResult:
-    """The address that a client talks to. An httpx.URL tells itself slowly, and each call asks for it."""
+class _Base(NamedTuple):
+    """The address that a client talks to."""
+
+    url: Any  # the client's own object, which tells itself slowly
+    text: str
+    host: str
+    port: int | None
+
+
+def _base_of(client: Any) -> _Base:
     url = client.base_url
-    known, base = _bases.get(client, (None, _NOWHERE))
-    if known is not url:
-        base = urlsplit(str(url))
-        _bases[client] = url, base
+    base = _bases.get(client)
+    if base is None or base.url is not url:
+        text = str(url)
+        parts = urlsplit(text)
+        base = _bases[client] = _Base(url, text, parts.hostname or "", parts.port)
     return base
 
 
@@ -290,7 +298,7 @@ def _sdk_of(client: type) -> str:
 
 def host_of(client: Any) -> str:
     """The host that a client talks to."""
-    return _base_of(client).hostname or ""
+    return _base_of(client).host
 
 
 def host_in(url: str) -> str:
@@ -304,7 +312,7 @@ def is_simulated(client: Any) -> bool:
     if not address:
         return False
     named, at = urlsplit(address), _base_of(client)
-    return bool(named.hostname) and (named.hostname, named.port) == (at.hostname, at.port)
+    return bool(named.hostname) and (named.hostname, named.port) == (at.host, at.port)
 
 
 def is_loopback(host: str) -> bool:
@@ -315,9 +323,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@functools.lru_cache(maxsize=256)
 def provider_of(host: str) -> str:
     """The provider behind a host; empty when it isn't known."""
-    return HOSTS.get(host) or next((name for end, name in HOSTS.items() if host.endswith("." + end)), "")
+    return next((name for end, name in HOSTS.items() if host == end or host.endswith("." + end)), "")
 
 
 def is_stream(result: Any) -> bool:

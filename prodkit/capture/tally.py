@@ -6,11 +6,10 @@ import bisect
 import math
 import threading
 from collections import Counter
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from prodkit.records import ModelUse, Status
+from prodkit.records import ModelUse, Status, altered
 from prodkit.resilience.call import REPLAY
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class Tally:
         self._cost = Decimal(0)
         self._seconds: list[float] = []  # of answered calls, in order
         self._redacted: Counter[str] = Counter()
-        self._uses: dict[str, ModelUse] = {}
+        self._uses: dict[str, _Use] = {}
         self._models: set[str] = set()
         self._prompts: set[str] = set()
         self._longest: dict[str, tuple[int, int]] = {}  # model -> (answers seen, tokens of the longest)
@@ -67,12 +66,15 @@ class Tally:
         self.calls.append(call)
         if len(self.calls) > _WITH_CONTENT:  # the journal has it all; a kernel's memory needn't
             old = len(self.calls) - _WITH_CONTENT - 1
-            self.calls[old] = replace(self.calls[old], prompt=None, response=None)
+            self.calls[old] = altered(self.calls[old], prompt=None, response=None)
 
     def _add_sent(self, call: CallRecord) -> None:
-        use = use_of(call)
-        self._uses[call.model] = self._uses.get(call.model, ModelUse(call.model)) + use
-        self._counts["unpriced"] += use.unpriced
+        unpriced = is_unpriced(call)
+        use = self._uses.get(call.model)
+        if use is None:
+            use = self._uses[call.model] = _Use()
+        use.add(call, unpriced=unpriced)
+        self._counts["unpriced"] += unpriced
         self._counts["estimated"] += call.cost.status == "estimated"
         self._counts["degraded"] += call.degraded
         self._counts["failed_attempts"] += sum(attempt.failed for attempt in call.attempts)
@@ -136,7 +138,7 @@ class Tally:
     def by_model(self) -> tuple[ModelUse, ...]:
         """What each model was used for, in the order of their first calls."""
         with self._lock:
-            return tuple(self._uses.values())
+            return tuple(use.told(model) for model, use in self._uses.items())
 
     def tokens(self, name: str) -> int | None:
         """The sum of `input_tokens` or `output_tokens`; None when no call said."""
@@ -190,16 +192,32 @@ def nearest_rank(ordered: Sequence[float], share: float) -> float | None:
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
-def use_of(call: CallRecord) -> ModelUse:
-    """What one call adds to the figures of its model."""
-    return ModelUse(
-        call.model,
-        calls=1,
-        unpriced=int(call.cost.usd is None and not _never_billed(call)),
-        input_tokens=call.usage.input_tokens,
-        output_tokens=call.usage.output_tokens,
-        cost_usd=call.cost.usd or Decimal(0),
-    )
+class _Use:
+    """What one model was used for so far."""
+
+    __slots__ = ("calls", "tokens", "unpriced", "usd")
+
+    def __init__(self) -> None:
+        self.calls = self.unpriced = 0
+        self.tokens: dict[str, int | None] = dict.fromkeys(_TOKENS)
+        self.usd = Decimal(0)
+
+    def add(self, call: CallRecord, *, unpriced: bool) -> None:
+        self.calls += 1
+        self.unpriced += unpriced
+        for name in _TOKENS:
+            if (count := getattr(call.usage, name)) is not None:
+                self.tokens[name] = (self.tokens[name] or 0) + count
+        if call.cost.usd is not None:
+            self.usd += call.cost.usd
+
+    def told(self, model: str) -> ModelUse:
+        return ModelUse(model, calls=self.calls, unpriced=self.unpriced, cost_usd=self.usd, **self.tokens)
+
+
+def is_unpriced(call: CallRecord) -> bool:
+    """Whether a call may have cost something that nobody knows."""
+    return call.cost.usd is None and not _never_billed(call)
 
 
 def _never_billed(call: CallRecord) -> bool:

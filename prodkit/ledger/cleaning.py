@@ -6,7 +6,6 @@ parameters, file names and dictionary keys. Only ids that we or MLflow made keep
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections import Counter, deque
@@ -16,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prodkit.ledger import media, telling
+from prodkit.records import altered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ class Cleaning:
 
     def call(self, call: CallRecord) -> CallRecord:
         """A cleaned call."""
-        return dataclasses.replace(
+        return altered(
             call,
             name=self.text(call.name),
             model=self.text(call.model),
@@ -138,17 +138,15 @@ class Cleaning:
 
     def _span_of(self, span: CallSpan) -> CallSpan:
         failure = None if span.failure is None else self._event(span.failure)
-        return dataclasses.replace(
-            span, tags=self._labels(span.tags), metadata=self._labels(span.metadata), failure=failure
-        )
+        return altered(span, tags=self._labels(span.tags), metadata=self._labels(span.metadata), failure=failure)
 
     def trace(self, trace: TraceRecord) -> TraceRecord:
         """A cleaned trace with its calls, and what these say of it."""
         spans = tuple(self.span(span) for span in trace.spans)  # first: the calls' content is among theirs
         calls = tuple(self.call(call) for call in trace.calls)
         if not spans:
-            return dataclasses.replace(trace, calls=calls)
-        return dataclasses.replace(
+            return altered(trace, calls=calls)
+        return altered(
             trace,
             spans=spans,
             calls=calls,
@@ -191,8 +189,14 @@ class Cleaning:
         return self.text(text)
 
     def _labels(self, labels: Mapping[str, str]) -> dict[str, str]:
+        mark = repr(labels)
+        if mark in self._known:  # they are the same on most records of a run
+            return dict(labels)
         users = {key: self.user(value) for key, value in labels.items() if key in _IDENTITY}
-        return {**self.texts({key: value for key, value in labels.items() if key not in _IDENTITY}), **users}
+        cleaned = {**self.texts({key: value for key, value in labels.items() if key not in _IDENTITY}), **users}
+        if cleaned == labels:
+            self._remember(mark)
+        return cleaned
 
     def _attribute(self, value: Any) -> Any:
         if not isinstance(value, str):

@@ -16,18 +16,17 @@ if TYPE_CHECKING:
 _SQLITE = "sqlite:///"
 _SEPARATOR = "|"
 _VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-_last: tuple[object, str] = None, ""  # asked for on every record
+_last: list[tuple[object, str]] = [(None, "")]  # asked for on every record
 
 
 def current_destination(project: Project) -> str:
     """The destination as the environment says it now. It holds no password."""
-    global _last
     uri, *rest = map(os.environ.get, _VARIABLES)
     seen = uri, rest, project.root, Path.cwd() if uri is not None and _is_relative(uri) else None
-    last, destination = _last
+    last, destination = _last[0]
     if seen != last:
         destination = _destination(project)
-        _last = seen, destination
+        _last[0] = seen, destination
     return destination
 
 

@@ -42,6 +42,8 @@ _SAID = ("value", "comment")
 _PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
 _PUBLIC = tuple(field.name for field in fields(CallRecord) if field.name not in {*_PRIVATE, "span"})
 _public_of = attrgetter(*_PUBLIC)
+_USAGE = tuple(field.name for field in fields(Usage))
+_usage_of = attrgetter(*_USAGE)
 _PRIVATE_OF_SPAN = ("tags", "metadata", "failure")
 
 
@@ -51,7 +53,7 @@ def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Ma
     public |= {
         "started": call.started.isoformat(),
         "ended": call.ended.isoformat(),
-        "usage": _jsonable(call.usage),
+        "usage": dict(zip(_USAGE, _usage_of(call.usage), strict=True)),
         "cost": _jsonable(call.cost),
         "attempts": [_jsonable(attempt) for attempt in call.attempts],
         "expires": None if call.expires is None else call.expires.isoformat(),

@@ -59,6 +59,9 @@ class Walker:
 
     def clean(self, value: object) -> JSON:
         """The value, cleaned; a marker where that isn't possible."""
+        kind = type(value)
+        if value is None or kind is bool or (kind is int and -_SMALLEST_NUMBER < value < _SMALLEST_NUMBER):  # type: ignore[operator]
+            return value
         try:
             return self._clean(value)
         except Exception:
@@ -126,6 +129,10 @@ class Walker:
         harmless = self._harmless
         for key, item in value.items():
             if type(key) is str:
+                if key in harmless and key not in cleaned and not _said_by(key) and not (owner and key == "value"):
+                    # nearly every name of a protocol
+                    cleaned[key] = item if type(item) is str and item in harmless else self.clean(item)
+                    continue
                 name, written = key, key if key in harmless else self._clean_text(key)
             else:
                 name = written = str(self.clean(key))
