@@ -83,6 +83,7 @@ class Cost:
     source: str = ""  # "genai-prices 0.2.3", "prodkit.yaml"
     price_date: date | None = None
     reason: str = ""  # why it is unpriced or estimated
+    input_usd: Decimal | None = field(default=None, compare=False)  # what the prompt alone would have cost
 
 
 PASSED_OVER = "passed-over"
@@ -129,7 +130,6 @@ class CallSpan:
     kind: str  # MLflow's span type
     content: tuple[str, ...]  # the request's fields that the call's prompt stands for
     message_format: str = ""
-    input_usd: Decimal | None = None  # the prompt's part of the cost
     tags: dict[str, str] = field(default_factory=dict)  # what MLflow says of every trace that begins here and now
     metadata: dict[str, str] = field(default_factory=dict)
     failure: dict[str, JSON] | None = None  # the event of the exception that ended the call

@@ -88,7 +88,6 @@ def span_of(call: Call, leaf: Leaf, failure: dict[str, Any] | None) -> CallSpan:
         leaf.kind,
         payload.content(call.body),
         message_format=_FORMATS.get(leaf.name.removeprefix("Async"), ""),
-        input_usd=call.terms.input_usd(call, call.run.manifest),
         tags=leaf.tags,
         metadata=mlflows_own(leaf.metadata),
         failure=failure,

@@ -28,7 +28,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.calls: list[CallRecord] = []
-        self._ends: Counter[Status] = Counter()
+        self._ends: Counter[str] = Counter()  # by the status's name, whose hash is a text's
         self._counts: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._cost = Decimal(0)
@@ -43,18 +43,21 @@ class Tally:
         """Count one call."""
         with self._lock:
             self._keep(call)
-            self._ends[call.status] += 1
-            self._cost += call.cost.usd or 0
-            self._counts["simulated"] += call.simulated
+            status, counts = call.status.value, self._counts
+            self._ends[status] += 1
+            if call.cost.usd:
+                self._cost += call.cost.usd
             for name in _TOKENS:
                 if (count := getattr(call.usage, name)) is not None:
                     self._tokens[name] += count
             self._models.add(call.model)
             self._prompts.update(call.prompts)
+            if call.simulated:
+                counts["simulated"] += 1
             if call.status is not Status.REFUSED:
                 self._add_sent(call)
             if call.served_by == REPLAY:  # its time and its tokens say nothing about a model
-                self._counts["replayed"] += 1
+                counts["replayed"] += 1
                 return
             if call.status is Status.OK:
                 bisect.insort(self._seconds, call.seconds)
@@ -74,10 +77,14 @@ class Tally:
         if use is None:
             use = self._uses[call.model] = _Use()
         use.add(call, unpriced=unpriced)
-        self._counts["unpriced"] += unpriced
-        self._counts["estimated"] += call.cost.status == "estimated"
-        self._counts["degraded"] += call.degraded
-        self._counts["failed_attempts"] += sum(attempt.failed for attempt in call.attempts)
+        if unpriced:
+            self._counts["unpriced"] += 1
+        if call.cost.status == "estimated":
+            self._counts["estimated"] += 1
+        if call.degraded:
+            self._counts["degraded"] += 1
+        if failed := sum(attempt.failed for attempt in call.attempts):
+            self._counts["failed_attempts"] += failed
 
     def redact(self, found: Mapping[str, int]) -> None:
         """Count what was taken out of a trace before it was written, by class."""

@@ -5,16 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from prodkit.pricing import price
-from prodkit.records import Usage
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from decimal import Decimal
-
-    from prodkit.capture.calls import Call
-    from prodkit.manifest import Manifest
-    from prodkit.records import CallRecord
 
 _HOUR = "cache_write_1h_tokens"
 
@@ -33,29 +25,6 @@ class Terms:
             return self
         tier = later.service_tier or self.service_tier
         return Terms(self.batch or later.batch, tier, {**self.details, **later.details})
-
-    @property
-    def of_input(self) -> Terms:
-        """The same for the prompt alone."""
-        kept = {name: number for name, number in self.details.items() if not name.startswith("output_")}
-        return Terms(self.batch, self.service_tier, kept)
-
-    def input_usd(self, call: Call | CallRecord, manifest: Manifest) -> Decimal | None:
-        """What a call's prompt alone would have cost: the rest of its cost is its answer's."""
-        if call.cost.usd is None:
-            return None
-        used, mine = call.usage, self.of_input
-        prompt_only = Usage(used.input_tokens, 0, used.cache_read_tokens, used.cache_write_tokens)
-        return price(
-            call.provider,
-            call.model,
-            prompt_only,
-            when=call.started,
-            manifest=manifest,
-            batch=mine.batch,
-            service_tier=mine.service_tier,
-            details=mine.details,
-        ).usd
 
 
 STANDARD = Terms()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.capture import calls, payload
 from prodkit.capture.context import Stamp
-from prodkit.capture.terms import STANDARD
 from prodkit.ledger import telling
 from prodkit.ledger.telling import COST, USAGE
 from prodkit.pricing import price
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from prodkit.capture.calls import Call
     from prodkit.capture.exporter import FinishedTrace
     from prodkit.capture.runs import OpenRun
-    from prodkit.capture.terms import Terms
 
 CALL_TYPES = frozenset({"LLM", "CHAT_MODEL", "EMBEDDING"})
 STAMP = "prodkit.stamp"
@@ -47,7 +45,7 @@ def to_record(trace: FinishedTrace, run: OpenRun) -> TraceRecord:
             )
         else:
             continue
-        _annotate(span, record, run, STANDARD if call is None else call.terms)
+        _annotate(span, record)
         found.append(record)
     for span in trace.spans:
         span["attributes"].pop(STAMP, None)
@@ -150,11 +148,11 @@ def _complete(span: dict[str, Any], call: Call) -> None:
         span["events"].extend(telling.attempt_events(call.started, call.attempts))
 
 
-def _annotate(span: dict[str, Any], record: CallRecord, run: OpenRun, terms: Terms) -> None:
+def _annotate(span: dict[str, Any], record: CallRecord) -> None:
     """The attributes by which MLflow's UI sums up tokens and cost, and ours beside them."""
     if record.cost.usd is None:
         span["attributes"].pop(COST, None)  # MLflow's own figure would pass for ours
-    span["attributes"].update(telling.attributes(record, terms.input_usd(record, run.manifest)))
+    span["attributes"].update(telling.attributes(record))
 
 
 def _metadata(trace: FinishedTrace, run: OpenRun) -> dict[str, str]:

@@ -7,9 +7,8 @@ begins with the hash of the line before, so that a chain is checked by slicing b
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 GENESIS = "0" * 64
 VERSION = 1
@@ -23,8 +22,7 @@ _PREV_SLICE = slice(len(_PREV), len(_PREV) + 64)
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of the journal, read back. `sealed` is ciphertext; `keys` are the ids of the keys that open it."""
 
     stream: str
@@ -36,7 +34,7 @@ class Entry:
     keys: tuple[str, ...] = ()
     prev: str = GENESIS
     hash: str = ""
-    version: int = field(default=VERSION)
+    version: int = VERSION
 
 
 def encode(entry: Entry) -> tuple[bytes, str]:

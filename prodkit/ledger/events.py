@@ -162,22 +162,21 @@ def _plain(value: Any) -> Any:
 
 
 def _read_cost(values: Mapping[str, Any]) -> Cost:
-    usd, day = values["usd"], values["price_date"]
+    usd, day, of_input = values["usd"], values["price_date"], values.get("input_usd")
     return Cost(
         usd=None if usd is None else Decimal(usd),
         status=values["status"],
         source=values["source"],
         price_date=None if day is None else date.fromisoformat(day),
         reason=values["reason"],
+        input_usd=None if of_input is None else Decimal(of_input),
     )
 
 
 def _read_span(public: Mapping[str, Any] | None, private: Mapping[str, Any] | None) -> CallSpan | None:
     if public is None:
         return None
-    usd = public["input_usd"]
-    known = {"content": tuple(public["content"]), "input_usd": None if usd is None else Decimal(usd)}
-    return CallSpan(**{**public, **(private or {}), **known})
+    return CallSpan(**{**public, **(private or {}), "content": tuple(public["content"])})
 
 
 def _read_attempt(values: Mapping[str, Any]) -> Attempt:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prodkit.ledger.chain import GENESIS, Entry, encode
 from prodkit.ledger.locks import try_lock
@@ -27,8 +26,7 @@ SEGMENT_BYTES = 64 << 20
 _sync = getattr(os, "fdatasync", os.fsync)  # all but the file's times, which nobody needs after a power failure
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What is to be written: `public` in the clear, `private` sealed for the subjects whose content it is."""
 
     kind: str
@@ -37,17 +35,16 @@ class Event:
     subjects: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """Where a record stands in the journal. It is in the operating system's hands already."""
 
     stream: str
     seq: int
-    _sync: Callable[[int], None]
+    sync: Callable[[int], None]
 
     def durable(self) -> None:
         """Wait until the record is on the disk itself."""
-        self._sync(self.seq)
+        self.sync(self.seq)
 
 
 class Journal:

@@ -40,13 +40,8 @@ def mlflows_own(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def attributes(call: CallRecord, input_usd: Decimal | None) -> dict[str, str]:
-    """The attributes by which MLflow's UI sums up tokens and cost, and ours beside them; each as JSON.
-
-    Args:
-        call: the call.
-        input_usd: the prompt's part of its cost.
-    """
+def attributes(call: CallRecord) -> dict[str, str]:
+    """The attributes by which MLflow's UI sums up tokens and cost, and ours beside them; each as JSON."""
     said: dict[str, Any] = {
         "mlflow.llm.model": call.model,
         "mlflow.llm.provider": call.provider,
@@ -65,7 +60,7 @@ def attributes(call: CallRecord, input_usd: Decimal | None) -> dict[str, str]:
     if call.usage.input_tokens is not None or call.usage.output_tokens is not None:
         said[USAGE] = _usage(call.usage)
     if call.cost.usd is not None:
-        said[COST] = _costs(call.cost.usd, input_usd)
+        said[COST] = _costs(call.cost.usd, call.cost.input_usd)
     else:
         said["prodkit.cost.reason"] = call.cost.reason
     return {name: json.dumps(value) for name, value in said.items() if value not in ("", None)}
@@ -175,7 +170,7 @@ def _span_of(call: CallRecord, span: CallSpan, experiment_id: str) -> dict[str, 
         "end_time_unix_nano": began + int(call.seconds * 1e9),
         "events": [*([span.failure] if span.failure else []), *attempt_events(call.started, call.attempts)],
         "status": {"code": "STATUS_CODE_ERROR" if failed else "STATUS_CODE_OK", "message": call.error},
-        "attributes": said | attributes(call, span.input_usd),
+        "attributes": said | attributes(call),
         "links": [],
     }
 

@@ -59,7 +59,7 @@ def price(
         return Cost(reason=problem)
     cost = _quote(provider, model, tokens, moment, manifest, batch=batch, service_tier=service_tier)
     if usage.estimated and cost.status == "priced":
-        return Cost(cost.usd, "estimated", cost.source, cost.price_date, COUNTED_BY_US)
+        return Cost(cost.usd, "estimated", cost.source, cost.price_date, COUNTED_BY_US, cost.input_usd)
     return cost
 
 

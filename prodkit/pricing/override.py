@@ -48,17 +48,16 @@ def apply(price: Price, tokens: Tokens, day: date, *, special: bool) -> Cost:
         return Cost(reason="the provider reported only a part of the token counts")
     read, write = tokens.get("cache_read_tokens") or 0, tokens.get("cache_write_tokens") or 0
     plain = tokens["input_tokens"] - read - write
-    total = (
+    of_input = (
         price.input * plain
         + _either(price.cache_read, price.input) * read
         + _either(price.cache_write, price.input) * write
-        + price.output * (tokens["output_tokens"] or 0)
-    )
+    ) / _MILLION
+    total = of_input + price.output * (tokens["output_tokens"] or 0) / _MILLION
     if special:
-        return Cost(
-            total / _MILLION, "estimated", SOURCE, day, "prodkit.yaml has one price; batch or tier is priced alike"
-        )
-    return Cost(total / _MILLION, "priced", SOURCE, day)
+        why = "prodkit.yaml has one price; batch or tier is priced alike"
+        return Cost(total, "estimated", SOURCE, day, why, of_input)
+    return Cost(total, "priced", SOURCE, day, "", of_input)
 
 
 def _either(price: Decimal | None, otherwise: Decimal) -> Decimal:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from prodkit.records import Cost
 
 if TYPE_CHECKING:
     from datetime import date, datetime
-    from decimal import Decimal
 
     from prodkit.pricing.tokens import Tokens
 
@@ -51,6 +51,7 @@ _MODALITIES = {
     "output_image_tokens": "output_image_mtok",
 }
 _CACHE_LIMIT = 4096
+_NOTHING = Decimal(0)
 
 Context = tuple[tuple[str, str], ...]
 
@@ -62,13 +63,15 @@ class Rates:
     constant: Decimal
     each: dict[str, Decimal]
 
-    def total(self, tokens: Tokens) -> Decimal:
-        """The price of a call whose counts all have a rate."""
-        total = self.constant
+    def total(self, tokens: Tokens) -> tuple[Decimal, Decimal]:
+        """The price of a call whose counts all have a rate, and of its prompt alone."""
+        of_input, of_output = self.constant, _NOTHING
         for kind, number in tokens.items():
-            if number:
-                total += self.each[kind] * number
-        return total
+            if number and kind.startswith("output_"):
+                of_output += self.each[kind] * number
+            elif number:
+                of_input += self.each[kind] * number
+        return of_input + of_output, of_input
 
 
 @dataclass(slots=True)
@@ -106,11 +109,11 @@ def quote(provider: str, model: str, tokens: Tokens, moment: datetime, *, batch:
     if reason:
         return Cost(reason=reason)
     try:
-        usd = _total(entry, tokens, moment, context)
+        usd, of_input = _total(entry, tokens, moment, context)
     except ValueError as error:
         return Cost(reason=f"the token counts contradict each other: {error}")
     note = entry.note or (_doubt(entry, tokens) if tokens.keys() & _MODALITIES.keys() else "")
-    return Cost(usd, "estimated" if note else "priced", source(), moment.date(), note)
+    return Cost(usd, "estimated" if note else "priced", source(), moment.date(), note, of_input)
 
 
 @cache
@@ -149,15 +152,16 @@ def _overlap(tokens: Tokens) -> int:
     return max(0, special + cached - (tokens["input_tokens"] or 0)) if special else 0
 
 
-def _total(entry: Entry, tokens: Tokens, moment: datetime, context: Context) -> Decimal:
+def _total(entry: Entry, tokens: Tokens, moment: datetime, context: Context) -> tuple[Decimal, Decimal]:
+    """The price of a call, and of its prompt alone."""
     if entry.by_hour or not tokens.keys() <= _PROBED or _overlaps(tokens):
-        return _ask(entry, tokens, moment, context)
+        return _ask_both(entry, tokens, moment, context)
     size = tokens["input_tokens"] or 0
     step = sum(size > start for start in entry.steps)
     if step not in entry.rates:
         entry.rates[step] = _probe(entry, step, moment, context)
     rates = entry.rates[step]
-    return _ask(entry, tokens, moment, context) if rates is None else rates.total(tokens)
+    return _ask_both(entry, tokens, moment, context) if rates is None else rates.total(tokens)
 
 
 def _overlaps(tokens: Tokens) -> bool:
@@ -229,6 +233,11 @@ def _has_variant(owner: Any, info: Any, context: Context, moment: datetime) -> b
     )
 
 
+def _ask_both(entry: Entry, tokens: Tokens, moment: datetime, context: Context) -> tuple[Decimal, Decimal]:
+    prompt = {kind: 0 if kind == "output_tokens" else number for kind, number in tokens.items() if kind not in _OUTPUT}
+    return _ask(entry, tokens, moment, context), _ask(entry, prompt, moment, context)
+
+
 def _ask(entry: Entry, tokens: Tokens, moment: datetime, context: Context) -> Decimal:
     from genai_prices import Usage
 
@@ -264,7 +273,7 @@ def _probe(entry: Entry, step: int, moment: datetime, context: Context) -> Rates
         rates = Rates(constant, each)
         mixed = {"input_tokens": size, "output_tokens": 977, "output_reasoning_tokens": 13}
         mixed["cache_read_tokens"] = size // 3
-        return rates if rates.total(dict(mixed)) == ask(**mixed) else None
+        return rates if rates.total(dict(mixed))[0] == ask(**mixed) else None
     except (ValueError, ArithmeticError):
         return None
 

@@ -6,8 +6,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prodkit.redaction import personal, secrets
 from prodkit.redaction.classes import SECRETS, check_policy
@@ -27,8 +26,7 @@ _SHORT, _REMEMBERED = 80, 4096  # characters, texts
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")  # a hash without digits is never taken for a number
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(NamedTuple):
     """A value that may be written, and how many findings of each class were taken out of it."""
 
     value: JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -122,3 +123,36 @@ def test_estimate_of_a_cached_prompt():
     """An estimate covers a prompt that is written to a cache."""
     bound = estimate("anthropic", "claude-sonnet-4-5", prompt_tokens=1000, max_output_tokens=10, when=WHEN)
     assert bound >= cost("anthropic", "claude-sonnet-4-5", Usage(1000, 10, cache_write_tokens=1000)).usd
+
+
+SPEC = ModelSpec(
+    name="ours", provider="northwind", price=Price(input=Decimal(2), output=Decimal(8), cache_read=Decimal(1))
+)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "options"),
+    [
+        ("openai", "gpt-4o-mini", Usage(1000, 500, cache_read_tokens=300), {}),
+        ("openai", "text-embedding-3-small", Usage(1000, 0), {}),
+        ("openai", "gpt-4o-audio-preview", Usage(1000, 500, input_audio_tokens=400, output_audio_tokens=200), {}),
+        ("anthropic", "claude-sonnet-4-5", Usage(300_000, 500), {}),
+        (
+            "anthropic",
+            "claude-sonnet-4-5",
+            Usage(9000, 50, cache_write_tokens=700),
+            {"details": {"cache_write_1h_tokens": 700}},
+        ),
+        ("deepseek", "deepseek-chat", Usage(1000, 500), {}),
+        ("northwind", "ours", Usage(1000, 500, cache_read_tokens=300), {"manifest": Manifest(models=(SPEC,))}),
+        ("northwind", "ours", Usage(1000, 500, estimated=True), {"manifest": Manifest(models=(SPEC,))}),
+    ],
+)
+def test_the_prompts_part(provider, model, usage, options):
+    """Beside the price stands what the prompt alone would have cost: the price of the same call without an answer."""
+    found = cost(provider, model, usage, **options)
+    silent = replace(usage, output_tokens=0, reasoning_tokens=None, output_audio_tokens=None)
+    assert found.input_usd == cost(provider, model, silent, **options).usd
+    assert found.input_usd > 0
+    assert found.usd > found.input_usd or not usage.output_tokens
+    assert cost("openai", "no-such-model", usage).input_usd is None
