@@ -61,6 +61,7 @@ CALL_TYPES = {"LLM", "CHAT_MODEL", "EMBEDDING", "TOOL"}  # MLflow calls openai's
 OPEN_TRACES = 1_000_000  # MLflow forgets open traces beyond 1,000, which one `asyncio.gather` reaches
 
 _lock = threading.RLock()
+_passed: ContextVar[bool] = ContextVar("prodkit_passed", default=False)
 _latest: ContextVar[weakref.ref[Any] | None] = ContextVar("prodkit_latest_span", default=None)
 
 
@@ -161,11 +162,23 @@ def _step_aside(flavour: str) -> None:
 def _passing(original: Callable[..., Any]) -> Any:
     @wrapt.decorator
     def choose(wrapped: Callable[..., Any], resource: Any, args: Any, kwargs: Any) -> Any:
-        if leaf.is_plain(kwargs) and stands_alone():
+        if not leaf.is_plain(kwargs) or not stands_alone():
+            return wrapped(*args, **kwargs)
+        token = _passed.set(True)
+        try:
             return original(resource, *args, **kwargs)
-        return wrapped(*args, **kwargs)
+        finally:
+            _passed.reset(token)
 
     return choose
+
+
+def has_passed() -> bool:
+    """Whether the request that begins here and now is the one that was let past MLflow's patch. True once for each."""
+    if not _passed.get():
+        return False
+    _passed.set(False)
+    return True
 
 
 def stands_alone() -> bool:

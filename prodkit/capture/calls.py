@@ -100,7 +100,8 @@ class Call:
                 _calls[span.span_id] = self
                 self.span = span
                 return
-        if not name or self.uploads or not leaf.is_plain(self.body) or not autolog.stands_alone():
+        passed = autolog.has_passed()
+        if not name or self.uploads or not leaf.is_plain(self.body) or not (passed or autolog.stands_alone()):
             self.own(kind)
             return
         self.leaf = autolog.begin_leaf(name, kind)

@@ -26,7 +26,7 @@ from prodkit.testing import simulated_provider
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS = 3
+ROUNDS = 5
 CALLS = 200
 WAITING_CALLS = 60
 FIGURES = ("p50", "mean", "p99", "process CPU")

@@ -188,3 +188,97 @@ def test_a_call_that_outlives_its_run_is_told_and_recorded(here):
     answered.set()
     thread.join(20)
     assert [call.status for call in opened.calls] == [Status.OK]
+
+
+def _ask(client, text):
+    client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": text}])
+
+
+def test_the_trace_is_made_of_the_calls_own_record(shipped, client):
+    """The journal holds one record of a call that stands alone; trace, span and request are found by it."""
+    from prodkit.ledger.audit import Audit
+
+    [trace], opened = shipped(lambda: _ask(client, "Is it late?"))
+    [record] = opened.calls
+    audit = Audit(opened.project)
+    [entry] = audit.entries("call", "trace")
+    assert entry.kind == "call"
+    assert entry.public["span"] == {
+        "name": "Completions",
+        "kind": "CHAT_MODEL",
+        "content": ["messages"],
+        "message_format": "openai",
+    }
+    assert "Is it late?" not in str(entry.public)
+    [(_, read, _)] = audit.calls()
+    assert (read.span.name, read.cost.input_usd) == ("Completions", record.cost.input_usd)
+    [span] = trace.data.spans
+    assert span.attributes["mlflow.llm.cost"]["input_cost"] == pytest.approx(float(record.cost.input_usd))
+    assert trace.info.tags["prodkit.requests"] == record.request_id
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_erased_call_has_no_trace(here, client, when):
+    """Erased before it was shipped, a call's trace is never made; erased afterwards, it is taken out of MLflow."""
+    import mlflow
+
+    from prodkit.capture import request
+    from prodkit.ledger import Ledger
+    from prodkit.ledger.audit import Audit
+
+    project = here()
+    with run("erased") as opened:
+        for user in ("ada", "bob"):
+            with request(user=user):
+                _ask(client, f"words of {user}")
+    ledger = Ledger.open(project)
+    if when == "before":
+        ledger.keyring.erase("ada")
+    else:
+        assert ledger.flush(60).pending == 0
+        done = Audit(project).erase("ada")
+        assert (done.requests, done.traces) == (1, 1)
+    assert ledger.flush(60).pending == 0
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project.state / 'mlflow.db'}")
+    found = client.search_traces(locations=[opened.handle.experiment_id], include_spans=True)
+    assert [trace.info.trace_metadata["mlflow.trace.user"] for trace in found] == ["bob"]
+    assert sorted(erased for _, _, erased in Audit(project).calls()) == [False, True]
+
+
+def test_users_known_by_an_address_stay_two(shipped, client):
+    """Whoever is known by an e-mail address has the same stand-in in the trace's tag, its metadata and its span."""
+    from prodkit.capture import request
+
+    def calls():
+        for user in ("ada@northwind.example", "bob@northwind.example"):
+            with request(user=user):
+                _ask(client, "x")
+
+    traces, opened = shipped(calls)
+    named = [trace.info.tags["prodkit.user"] for trace in traces]
+    assert named == [opened.ledger.keyring.pseudonym(f"{name}@northwind.example") for name in ("ada", "bob")]
+    assert named == [trace.info.trace_metadata["mlflow.trace.user"] for trace in traces]
+    assert named == [trace.data.spans[0].attributes["user.id"] for trace in traces]
+
+
+def test_a_person_named_to_mlflow_is_erased_too(shipped, client):
+    """Who is named by `mlflow.tracing.context` alone has the trace's content as well as the user of the call."""
+    import mlflow
+
+    from prodkit.ledger.audit import Audit
+
+    def call():
+        with mlflow.tracing.context(metadata={"mlflow.trace.user": "eve"}):
+            _ask(client, "words of eve")
+
+    [trace], opened = shipped(call)
+    assert trace.info.trace_metadata["mlflow.trace.user"] == "eve"
+    assert Audit(opened.project).erase("eve").traces == 1
+    assert [erased for _, _, erased in Audit(opened.project).calls()] == [True]
+
+
+def test_several_fields_of_a_request_come_back_in_the_span(shipped, claude):
+    """A request's system text, its messages and its parameters stand in the span's inputs as they were sent."""
+    said = {"system": "Be brief.", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9}
+    [trace], _ = shipped(lambda: claude.messages.create(model="claude-sonnet-5", **said, metadata={"user_id": "m1"}))
+    assert trace.data.spans[0].inputs == {"model": "claude-sonnet-5", **said, "metadata": {"user_id": "m1"}}
