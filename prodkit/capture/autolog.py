@@ -148,7 +148,7 @@ def _keep_signatures(flavour: str) -> None:
 
 
 def _step_aside(flavour: str) -> None:
-    """Let calls that stand alone past MLflow's patch: their trace is put together when they have ended (see `leaf`)."""
+    """Let calls that stand alone past MLflow's patch: their trace is made of their record (see `leaf`)."""
     from mlflow.utils import gorilla
     from mlflow.utils.autologging_utils import safety
 

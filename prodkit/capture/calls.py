@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from prodkit.capture.replay import Question
     from prodkit.capture.runs import OpenRun
     from prodkit.capture.streams import Heard
-    from prodkit.records import Attempt
+    from prodkit.records import Attempt, CallSpan
     from prodkit.resilience import Target
 
 _MAY_BE_BILLED = "a failed attempt may have been billed, and nobody knows how much"
@@ -274,11 +274,11 @@ class Call:
     def alone(self, mine: Leaf, failure: dict[str, Any] | None) -> TraceRecord:
         """The trace of a call that stands alone: its record says all of it."""
         take(mine.span_id)
-        record = self.record(mine.trace_id, mine.span_id, span=leaf.span_of(self, mine, failure))
+        record = self.record(mine.trace_id, mine.span_id, leaf.span_of(self, mine, failure))
         return TraceRecord(mine.trace_id, (), (record,), self.run.key)
 
-    def record(self, trace_id: str, span_id: str, **more: Any) -> CallRecord:
-        """The record for the journal."""
+    def record(self, trace_id: str, span_id: str, span: CallSpan | None = None) -> CallRecord:
+        """The record for the journal; with its span where no trace holds that."""
         kept_for, expires = self.run.retention(self.started)
         prompt = payload.prompt(self.body | self.uploads if self.uploads else self.body)
         return CallRecord(
@@ -314,7 +314,7 @@ class Call:
             first_token_seconds=self.first_token_seconds,
             retention_class=kept_for,
             expires=expires,
-            **more,
+            span=span,
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from prodkit.ledger.telling import to_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,9 +159,9 @@ def _to_dict(span: Any) -> dict[str, Any]:
     context, parent = raw.context, raw.parent
     status = span.status
     return {
-        "trace_id": _to_base64(context.trace_id.to_bytes(16, "big")),
-        "span_id": _to_base64(context.span_id.to_bytes(8, "big")),
-        "parent_span_id": _to_base64(parent.span_id.to_bytes(8, "big")) if parent else None,
+        "trace_id": to_base64(context.trace_id.to_bytes(16, "big")),
+        "span_id": to_base64(context.span_id.to_bytes(8, "big")),
+        "parent_span_id": to_base64(parent.span_id.to_bytes(8, "big")) if parent else None,
         "name": raw.name,
         "start_time_unix_nano": raw.start_time,
         "end_time_unix_nano": raw.end_time,
@@ -173,8 +174,3 @@ def _to_dict(span: Any) -> dict[str, Any]:
         "attributes": dict(raw.attributes),
         "links": [link.to_dict() for link in span.links],
     }
-
-
-def _to_base64(data: bytes) -> str:
-    """An id as MLflow's spans carry it."""
-    return base64.b64encode(data).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.capture import autolog
 from prodkit.capture.context import current_run
 from prodkit.contracts.checking import listeners
+from prodkit.ledger.telling import to_base64
 from prodkit.records import TraceRecord
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _lone(
         "mlflow.spanOutputs": outputs,
     }
     span: dict[str, Any] = {
-        "trace_id": base64.b64encode(raw).decode(),
-        "span_id": base64.b64encode(secrets.token_bytes(8)).decode(),
+        "trace_id": to_base64(raw),
+        "span_id": to_base64(secrets.token_bytes(8)),
         "parent_span_id": None,
         "name": name,
         "start_time_unix_nano": began,

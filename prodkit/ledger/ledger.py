@@ -171,6 +171,8 @@ class Ledger:
     def log_trace(self, trace: TraceRecord) -> dict[str, int]:
         """Clean a finished trace and write it with its calls to the journal; it ships in the background.
 
+        A trace without spans is that of one call, whose own record tells of its span.
+
         Returns:
             How many findings of each class were taken out of it; a text that stands in it several times counts once.
 

@@ -162,8 +162,8 @@ def _span_of(call: CallRecord, span: CallSpan, experiment_id: str) -> dict[str, 
         said["mlflow.spanOutputs"] = json.dumps(call.response)
     began, failed = _nanoseconds(call.started), span.failure is not None
     return {
-        "trace_id": _base64(call.trace_id.removeprefix("tr-")),
-        "span_id": _base64(call.span_id),
+        "trace_id": to_base64(bytes.fromhex(call.trace_id.removeprefix("tr-"))),
+        "span_id": to_base64(bytes.fromhex(call.span_id)),
         "parent_span_id": None,
         "name": span.name,
         "start_time_unix_nano": began,
@@ -188,5 +188,6 @@ def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1e9)
 
 
-def _base64(in_hex: str) -> str:
-    return base64.b64encode(bytes.fromhex(in_hex)).decode("ascii")
+def to_base64(data: bytes) -> str:
+    """An id of a span or a trace as `Span.to_dict()` writes it."""
+    return base64.b64encode(data).decode("ascii")
