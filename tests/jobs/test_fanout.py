@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +119,8 @@ def test_a_killed_dask_worker_costs_only_its_item(
     """When a worker process is killed in the middle, its item runs on another one and all items succeed."""
     import shutil
 
+    import psutil
+
     from prodkit.jobs.dask_workers import DaskWorkers
 
     job = make_job(
@@ -129,7 +129,7 @@ def test_a_killed_dask_worker_costs_only_its_item(
         import os, time
         Path(f"kernel-{n}-{os.getpid()}").touch()
         if n == 1 and not Path("killed").exists():
-            Path("parent").write_text(str(os.getppid()))
+            Path("kernel").write_text(str(os.getpid()))
             time.sleep(600)
         """,
         parameters={"n": ("int", 0)},
@@ -144,10 +144,12 @@ def test_a_killed_dask_worker_costs_only_its_item(
     import threading
 
     def kill() -> None:
-        while not ((work / "parent").exists() and (work / "parent").read_text()):
+        while not ((work / "kernel").exists() and (work / "kernel").read_text()):
             time.sleep(0.1)
+        kernel = psutil.Process(int((work / "kernel").read_text()))
         (work / "killed").touch()
-        os.kill(int((work / "parent").read_text()), signal.SIGKILL)
+        # the kernel is forked from a process of the worker's
+        next(one for one in kernel.parents() if "spawn_main" in " ".join(one.cmdline())).kill()
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
