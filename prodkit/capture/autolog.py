@@ -8,6 +8,7 @@ MLflow that leans on.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import inspect
 import json
@@ -181,13 +182,19 @@ def has_passed() -> bool:
     return True
 
 
+@functools.cache
+def _tracing() -> tuple[Any, Any, Any]:
+    from mlflow.tracing import config, provider
+    from opentelemetry import trace
+
+    return config, provider, trace
+
+
 def stands_alone() -> bool:
     """Whether a trace that begins here and now is ours, and nobody else has a say in it."""
     if _Seam.provider is None or _Seam.off_by_user or _Seam.host is None or _Seam.host.owner() is None:
         return False
-    from mlflow.tracing import config, provider
-    from opentelemetry import trace
-
+    config, provider, trace = _tracing()
     if not provider.MLFLOW_USE_DEFAULT_TRACER_PROVIDER.get() or config.get_config().span_processors:
         return False
     return not trace.get_current_span(provider.mlflow_runtime_context.get_current()).get_span_context().is_valid

@@ -45,10 +45,11 @@ def find(call: Call) -> KeptAnswer | None:
     Raises:
         ConfigError: in replay mode, when there is none: `replay.missing` or `replay.unknown-run`.
     """
-    call.question = _question(call)
+    source = os.environ.get(MODE)
+    call.question = _question(call, source or os.environ.get(JOB_RUN))
     kept = _claim(call) if call.question is not None else None
     if kept is None:
-        if is_on():
+        if source:
             raise missing(call.run, askable=call.question is not None)
         return None
     call.replayed(kept.provider, kept.model, degraded=kept.degraded)
@@ -93,9 +94,8 @@ def request_of(call: Call) -> str | None:
         return None
 
 
-def _question(call: Call) -> Question | None:
+def _question(call: Call, source: str | None) -> Question | None:
     """None where nothing is kept: outside of a job run, when it was opted out of, and for uploads."""
-    source = os.environ.get(MODE) or os.environ.get(JOB_RUN)
     if not source or not call.address or not replay_allowed():
         return None
     request = request_of(call)

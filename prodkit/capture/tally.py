@@ -88,8 +88,9 @@ class Tally:
 
     def redact(self, found: Mapping[str, int]) -> None:
         """Count what was taken out of a trace before it was written, by class."""
-        with self._lock:
-            self._redacted.update(found)
+        if found:
+            with self._lock:
+                self._redacted.update(found)
 
     @property
     def redactions(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -56,7 +56,7 @@ class Cleaning:
         self._pseudonym = pseudonym
         self._known = {} if known is None else known
         self._seen: deque[tuple[Any, Any]] = deque(maxlen=_MOST_SEEN)
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, int] = defaultdict(int)
 
     def value(self, value: Any) -> Any:
         """A JSON-able, cleaned copy of any value."""

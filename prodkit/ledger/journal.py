@@ -154,10 +154,10 @@ class Journal:
 
     def _put(self, data: bytes) -> None:
         """Write all of it, or nothing of it."""
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            written = os.write(self._fd, data)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
         except OSError as error:
             os.ftruncate(self._fd, self._size)  # these bytes were never acknowledged
             raise unwritable(self._places.journal, error) from None

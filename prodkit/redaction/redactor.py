@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prodkit.redaction import personal, secrets
 from prodkit.redaction.classes import SECRETS, check_policy
 from prodkit.redaction.text import Span, Text, has_surrogates, mend, merge
-from prodkit.redaction.values import Walker
+from prodkit.redaction.values import Counts, Walker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,13 +66,13 @@ class Redactor:
         Takes strings, bytes, numbers, dates, mappings (their keys are cleaned too), sequences, dataclasses, pydantic
         models and exceptions, nested. Never raises: what can't be cleaned becomes `[redacted:uncleanable]`.
         """
-        counts: Counter[str] = Counter()
+        counts: Counts = defaultdict(int)
         if type(value) is str:
             return Cleaned(self._clean_text(value, counts), dict(counts))
         walker = Walker(lambda text: self._clean_text(text, counts), self._replace, counts, self._harmless)
         return Cleaned(walker.clean(value), dict(counts))
 
-    def _clean_text(self, text: str, counts: Counter[str]) -> str:
+    def _clean_text(self, text: str, counts: Counts) -> str:
         """One text; anything that goes wrong makes it a marker."""
         if text in self._harmless:  # found clean before, as it stands
             return text
@@ -83,7 +83,7 @@ class Redactor:
             cleaned = self._seen[text] = self._clean_new(text, counts)
         return cleaned
 
-    def _clean_new(self, text: str, counts: Counter[str]) -> str:
+    def _clean_new(self, text: str, counts: Counts) -> str:
         try:
             if has_surrogates(text):
                 text = mend(text)
@@ -94,7 +94,7 @@ class Redactor:
             counts["uncleanable"] += 1
             return "[redacted:uncleanable]"
 
-    def _clean_around_media(self, text: str, counts: Counter[str]) -> str:
+    def _clean_around_media(self, text: str, counts: Counts) -> str:
         """Pictures and sound in data URLs are megabytes in which no rule could find anything."""
         parts, position = [], 0
         for match in _MEDIA.finditer(text):
@@ -102,7 +102,7 @@ class Redactor:
             position = match.end()
         return "".join([*parts, self._clean_plain(text[position:], counts)])
 
-    def _clean_plain(self, text: str, counts: Counter[str]) -> str:
+    def _clean_plain(self, text: str, counts: Counts) -> str:
         if not text:
             return text
         spans = self._spans(text)
@@ -114,7 +114,7 @@ class Redactor:
             self._harmless[text] = None
         return text
 
-    def _cut(self, text: str, spans: list[Span], counts: Counter[str]) -> str:
+    def _cut(self, text: str, spans: list[Span], counts: Counts) -> str:
         parts, position = [], 0
         for span in spans:
             parts += [text[position : span.start], self._replace(text[span.start : span.end], span.kind)]

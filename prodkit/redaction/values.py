@@ -9,6 +9,7 @@ import enum
 import math
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Set as AbstractSet
 from functools import lru_cache
 from pathlib import PurePath
@@ -18,9 +19,10 @@ from prodkit.redaction.assignments import looks_like_key
 from prodkit.redaction.text import MARKER_STARTS
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from prodkit.records import JSON
+
+Counts = defaultdict[str, int]
+"""How many findings of each class."""
 
 MAX_DEPTH = 64
 MAX_NODES = 2_000_000
@@ -50,7 +52,7 @@ class Walker:
         self,
         clean_text: Callable[[str], str],
         replace: Callable[[str, str], str],
-        counts: Counter[str],
+        counts: Counts,
         harmless: Container[str],
     ) -> None:
         self._clean_text, self._replace, self._counts, self._harmless = clean_text, replace, counts, harmless
