@@ -207,7 +207,8 @@ def _object(question: Question, judgement: Judgement) -> dict[str, Any]:
 
 
 def _sentence(judgement: Judgement) -> str:
-    return f"(simulated) This reads like a {judgement.label} request: {_gist(judgement.ticket)}"
+    article = "an" if judgement.label[:1] in set("aeiou") else "a"
+    return f"(simulated) This reads like {article} {judgement.label} request: {_gist(judgement.ticket)}"
 
 
 def _draft(judgement: Judgement) -> str:
