@@ -206,19 +206,35 @@ def test_removed_database(tmp_path):
     assert path.exists()
 
 
+def _reserve_until_interrupted(budgets, delay):
+    left = threading.Event()
+
+    def interrupt():
+        wait = delay
+        while not left.wait(wait):
+            os.kill(os.getpid(), signal.SIGINT)
+            wait = 2.0  # once more, if the interrupt fell into a destructor, where Python drops it
+
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        while True:
+            budgets.release(budgets.reserve(RUN, CENT))
+    except KeyboardInterrupt:
+        left.set()
+    thread.join()
+
+
 def test_interrupts_leave_no_lock(tmp_path):
     """An interrupt in the middle of a reservation leaves neither a lock nor money reserved."""
     budgets = Budgets(tmp_path / "budget.db", Budget(per_run=1))
     budgets.release(budgets.reserve(RUN, CENT))  # makes the file and imports: Python may swallow an interrupt there
-    for delay in (0.0002, 0.001, 0.003):
-        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
-        try:
-            timer.start()
-            while True:
-                budgets.release(budgets.reserve(RUN, CENT))
-        except KeyboardInterrupt:
-            pass
-        timer.join()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests before this one have left
+    try:
+        for delay in (0.0002, 0.001, 0.003):
+            _reserve_until_interrupted(budgets, delay)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: budgets.release(budgets.reserve(RUN, CENT)), range(20)))
     assert spent(budgets)[0] == 0
