@@ -30,7 +30,7 @@ def new_id(prefix: str) -> str:
 
 
 def altered(record: R, **changes: Any) -> R:
-    """A record with other values, as `dataclasses.replace` gives it, at half the price: for what each call does."""
+    """A record with other values, as `dataclasses.replace` gives it, without its checks: for what each call does."""
     made = object.__new__(type(record))
     for name in record.__slots__:  # type: ignore[attr-defined]
         object.__setattr__(made, name, changes[name] if name in changes else getattr(record, name))

@@ -62,7 +62,9 @@ CALL_TYPES = {"LLM", "CHAT_MODEL", "EMBEDDING", "TOOL"}  # MLflow calls openai's
 OPEN_TRACES = 1_000_000  # MLflow forgets open traces beyond 1,000, which one `asyncio.gather` reaches
 
 _lock = threading.RLock()
-_passed: ContextVar[bool] = ContextVar("prodkit_passed", default=False)
+_passed: ContextVar[bool] = ContextVar(
+    "prodkit_passed", default=False
+)  # this line's request was let past MLflow's patch
 _latest: ContextVar[weakref.ref[Any] | None] = ContextVar("prodkit_latest_span", default=None)
 
 

@@ -201,7 +201,7 @@ def nearest_rank(ordered: Sequence[float], share: float) -> float | None:
 
 
 class _Use:
-    """What one model was used for so far."""
+    """What one model was used for so far: a `ModelUse` that is added to in place, as each call of a run is."""
 
     __slots__ = ("calls", "tokens", "unpriced", "usd")
 

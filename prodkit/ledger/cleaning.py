@@ -145,7 +145,7 @@ class Cleaning:
         spans = tuple(self.span(span) for span in trace.spans)  # first: the calls' content is among theirs
         calls = tuple(self.call(call) for call in trace.calls)
         if not spans:
-            return altered(trace, calls=calls)
+            return altered(trace, calls=calls, tags={}, metadata={})  # said by the calls, or not at all
         return altered(
             trace,
             spans=spans,

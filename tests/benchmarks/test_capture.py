@@ -4,7 +4,7 @@ Run with `pytest tests/benchmarks/test_capture.py --benchmark-enable -s`; it pri
 calls with the real openai SDK, each in a process of its own on a fresh SQLite: at a server on this machine that answers at
 once over HTTP, and at a provider that takes 20 ms, as a fast one does. A third one answers from memory, at once, so
 that the caller and all that goes on behind it share one interpreter without a pause: it shows what capture itself costs.
-Beside the caller's wall time stands the CPU of the whole process.
+Beside the caller's wall time stands the CPU of the whole process. prodkit runs with its shipping process, as by default.
 """
 
 from __future__ import annotations
