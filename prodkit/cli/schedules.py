@@ -50,11 +50,12 @@ def schedule(
     from prodkit.jobs.schedules.plan import Plan
     from prodkit.jobs.schedules.store import ScheduleStore
     from prodkit.jobs.schedules.targets import render_target
+    from prodkit.manifest.project import state_of
     from prodkit.records import now
 
     folder = JobFolder.load(job)
     root = folder.project_root()
-    store = ScheduleStore(root / ".prodkit" / "jobs" / "schedules.db")
+    store = ScheduleStore(state_of(root) / "jobs" / "schedules.db")
     console = screen.console()
     if remove:
         _remove(store.remove(folder.name), folder.name)
@@ -68,7 +69,7 @@ def schedule(
         store.put(folder.name, folder.path, cron, params)
         console.print(f"{folder.name} runs next at {following:%Y-%m-%d %H:%M} UTC, while `prodkit scheduler` runs")
         return
-    place = to or root / ".prodkit" / "schedules" / folder.name
+    place = to or state_of(root) / "schedules" / folder.name
     place.mkdir(parents=True, exist_ok=True)
     for name, text in render_target(target, Plan.here(folder, cron, params, image)).items():
         (place / name).write_text(text, encoding="utf-8")

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 MANIFEST = "prodkit.yaml"
 STATE = ".prodkit"
 ROOT_VARIABLE = "PRODKIT_PROJECT"
+STATE_VARIABLE = "PRODKIT_STATE"
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
     """A project: its root folder, its manifest, and the paths that follow from them.
 
-    Everything that prodkit writes lies under `<root>/.prodkit`, whatever the current directory is.
+    Everything that prodkit writes lies under `state`, whatever the current directory is.
     """
 
     root: Path
@@ -28,8 +29,8 @@ class Project:
 
     @property
     def state(self) -> Path:
-        """`<root>/.prodkit`."""
-        return self.root / STATE
+        """`<root>/.prodkit`, or the folder that `PRODKIT_STATE` names."""
+        return state_of(self.root)
 
     @property
     def tracking_uri(self) -> str:
@@ -49,6 +50,14 @@ class Project:
     def path(self, relative: str | Path) -> Path:
         """A path of the manifest, which is relative to the project's root."""
         return self.root / Path(relative).expanduser()
+
+
+def state_of(root: Path) -> Path:
+    """Where the project with this root writes: `PRODKIT_STATE` (a relative one is below the root), else `.prodkit`.
+
+    The variable is for one project whose own folder can't be written, as in an image; two that share it would mix.
+    """
+    return root / Path(os.environ.get(STATE_VARIABLE) or STATE).expanduser()
 
 
 def find_project(start: Path | None = None) -> Project:
