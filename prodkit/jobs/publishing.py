@@ -168,7 +168,7 @@ class Publisher:
         """
         if not items or not self.run_id or self.problem:
             return {}
-        runs = {run.run_id: run for run in runs_since(self._project, self._begun, most=None)}
+        runs = {run.run_id: run for run in runs_since(self._project, self._begun)}
         cells = [run for run in runs.values() if run.kind == "cell" and "cost_usd" in run.metrics]
         by_item: dict[str, list[RunView]] = {}
         for cell in cells:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prodkit.ledger import mlflow_view
+from prodkit.ledger.client import files_below, open_client, search_runs, search_versions
 from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
@@ -132,9 +133,7 @@ class Mlflow:
         return self._artifact_root.as_uri()
 
     def _client(self) -> Any:
-        from mlflow import MlflowClient
-
-        return MlflowClient(self.uri, registry_uri=self.uri)
+        return open_client(self.uri)
 
     def _tracing(self) -> Any:
         from mlflow.tracing.client import TracingClient
@@ -159,9 +158,7 @@ class Mlflow:
         """The id of the run that carries our key, empty when there is none."""
         with told():
             escaped = key.replace("'", "")
-            found = self._client().search_runs(
-                [self.experiment_id], filter_string=f"tags.`{KEY_TAG}` = '{escaped}'", max_results=1
-            )
+            found = search_runs(self._client(), [self.experiment_id], f"tags.`{KEY_TAG}` = '{escaped}'", most=1)
             return str(found[0].info.run_id) if found else ""
 
     def update_run(self, run: OutgoingRun) -> None:
@@ -246,13 +243,8 @@ class Mlflow:
 
     def list_artifacts(self, run_id: str) -> list[str]:
         """The paths of all files among a run's artifacts."""
-        client, folders = self._client(), [""]
-        found: list[str] = []
         with told():
-            while folders:
-                for item in client.list_artifacts(run_id, folders.pop() or None):
-                    (folders if item.is_dir else found).append(item.path)
-        return sorted(found)
+            return sorted(file.path for file in files_below(self._client(), run_id))
 
     def read_artifact(self, run_id: str, path: str) -> bytes:
         """The content of one artifact."""
@@ -290,14 +282,7 @@ class Mlflow:
             return int(made.version)
 
     def _prompt_version(self, name: str, digest: str) -> int | None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            versions = self._client().search_prompt_versions(name, max_results=1000)
-        except MlflowException as error:
-            if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
-                return None
-            raise
+        versions = search_versions(self._client(), name)
         found = [int(version.version) for version in versions if version.tags.get(DIGEST_TAG) == digest]
         return min(found, default=None)
 
@@ -325,8 +310,8 @@ class Mlflow:
         client = self._client()
         found = []
         with told(), _no_bars(), tempfile.TemporaryDirectory() as folder:
-            for run in client.search_runs([self.experiment_id], max_results=most):
-                if any(item.path == CHECKPOINT for item in client.list_artifacts(run.info.run_id, "prodkit")):
+            for run in search_runs(client, [self.experiment_id], newest=True, most=most):
+                if any(file.path == CHECKPOINT for file in files_below(client, run.info.run_id, "prodkit")):
                     file = client.download_artifacts(run.info.run_id, CHECKPOINT, folder)
                     found.append((f"of run {run.info.run_id}", Path(file).read_text(encoding="utf-8")))
         return found

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
+from prodkit.ledger.client import newest_versions, open_client, search_runs, search_traces, search_versions
 from prodkit.ledger.mlflow_prices import METRIC
 from prodkit.records import PromptVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
     from prodkit.manifest import Project
 
-MOST = 1000
 SUMMED = (
     "cost_usd", "llm_calls", "llm_errors", "llm_calls_unpriced", "llm_calls_estimated", "llm_calls_degraded",
     "llm_calls_refused", "input_tokens", "output_tokens", "rows_checked", "rows_failed",
 )  # fmt: skip
 _APPROVED = "approved"
+_PARENT = "mlflow.parentRunId"
+_FEW = 10  # parents that are asked for one by one
+_SKEW = timedelta(hours=1)  # between the clocks of the machines that runs began on
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,9 @@ def same_data(runs: Iterable[RunView]) -> list[tuple[RunView, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def runs_since(project: Project, since: datetime, *, most: int | None = MOST) -> list[RunView]:
-    """The project's runs that began at or after `since`, oldest first; at most 1000, all of them with `most=None`."""
-    return _search(project, f"attributes.start_time >= {int(since.timestamp() * 1000)}", most=most)
+def runs_since(project: Project, since: datetime) -> list[RunView]:
+    """All of the project's runs that began at or after `since`, oldest first."""
+    return _search(project, f"attributes.start_time >= {_milliseconds(since)}")
 
 
 def runs_tagged(project: Project, tag: str, value: str) -> list[RunView]:
@@ -131,12 +134,12 @@ def run_tree(project: Project, run_id: str) -> tuple[RunView, tuple[RunView, ...
     from mlflow.exceptions import MlflowException
 
     try:
-        root = _view(client.get_run(run_id))
+        root = client.get_run(run_id)
     except MlflowException as error:
         raise ConfigError(
             "review.no-run", f"There is no run `{run_id}`.", where="MLflow", fix="list runs with `prodkit runs`"
         ) from error
-    return root, tuple(_below(project, root))
+    return _view(root), tuple(_below(client, root))
 
 
 def prompts_of(project: Project, runs: tuple[RunView, ...]) -> tuple[PromptView, ...]:
@@ -162,9 +165,9 @@ def registered_prompt(project: Project, name: str, version: int | None = None) -
     from mlflow.exceptions import MlflowException
 
     client = _client(project)
+    newest = search_versions(client, name, most=1) if version is None else ()
     try:
-        wanted = version if version is not None else registered_prompts(project).get(name)
-        found = client.get_prompt_version(name, wanted) if wanted else None
+        found = client.get_prompt_version(name, version) if version is not None else next(iter(newest), None)
     except MlflowException:
         return None
     if found is None:
@@ -173,26 +176,18 @@ def registered_prompt(project: Project, name: str, version: int | None = None) -
 
 
 def registered_prompts(project: Project) -> dict[str, int]:
-    """Name -> newest version of the prompts in the registry, at most 1000."""
-    client = _client(project)
-    names = [prompt.name for prompt in client.search_prompts(max_results=MOST)]
-    newest = {}
-    for name in names:
-        versions = client.search_prompt_versions(name, max_results=MOST)
-        newest[name] = max((int(one.version) for one in versions), default=0)
-    return newest
+    """Name -> newest version of the prompts in the registry."""
+    return newest_versions(_client(project))
 
 
 def judgements(project: Project, name: str, values: tuple[str, ...]) -> list[Judgement]:
     """The assessments of this name with one of these values that people have given in the project, oldest first."""
     client = _client(project)
     experiment = client.get_experiment_by_name(project.experiment)
-    found = []
+    found, parents = [], dict[str, str]()
     for value in values if experiment is not None else ():
-        asked = f"feedback.`{name}` = '{value}'"
-        place = [experiment.experiment_id]
-        for trace in client.search_traces(locations=place, filter_string=asked, max_results=MOST, include_spans=False):
-            runs = tuple(_upwards(client, trace.info.trace_metadata.get("mlflow.sourceRun", "")))
+        for trace in search_traces(client, [experiment.experiment_id], f"feedback.`{name}` = '{value}'"):
+            runs = _upwards(client, trace.info.trace_metadata.get("mlflow.sourceRun", ""), parents)
             found += [
                 Judgement(
                     person=str(item.source.source_id),
@@ -207,41 +202,55 @@ def judgements(project: Project, name: str, values: tuple[str, ...]) -> list[Jud
     return sorted(found, key=lambda one: one.given)
 
 
-def _upwards(client: Any, run_id: str) -> Iterator[str]:
-    while run_id:
-        yield run_id
-        run_id = client.get_run(run_id).data.tags.get("mlflow.parentRunId", "")
+def _upwards(client: Any, run_id: str, parents: dict[str, str]) -> tuple[str, ...]:
+    """A run and those above it; `parents` keeps what was asked for already."""
+    found: list[str] = []
+    while run_id and run_id not in found:
+        found.append(run_id)
+        if run_id not in parents:
+            parents[run_id] = client.get_run(run_id).data.tags.get(_PARENT, "")
+        run_id = parents[run_id]
+    return tuple(found)
 
 
-def _below(project: Project, root: RunView) -> Iterator[RunView]:
-    level = [root]
+def _below(client: Any, root: Any) -> list[RunView]:
+    found: list[Any] = []
+    level = [root.info.run_id]
     while level:
-        parents = [run.run_id for run in level]
-        level = [
-            child for parent in parents for child in _search(project, f"tags.`mlflow.parentRunId` = '{parent}'", root)
-        ]
-        yield from level
-
-
-def _search(project: Project, condition: str, root: RunView | None = None, *, most: int | None = MOST) -> list[RunView]:
-    client = _client(project)
-    if root is None:
-        experiment = client.get_experiment_by_name(project.experiment)
-        if experiment is None:
-            return []
-    place = root.experiment_id if root else experiment.experiment_id
-    order = ["attributes.start_time ASC"]
-    found = page = client.search_runs([place], condition, max_results=most or MOST, order_by=order)
-    while most is None and page.token:
-        page = client.search_runs([place], condition, max_results=MOST, order_by=order, page_token=page.token)
-        found = [*found, *page]
+        children = _children(client, root, level)
+        found += children
+        level = [run.info.run_id for run in children]
     return [_view(run) for run in found]
 
 
-def _client(project: Project) -> Any:
-    from mlflow import MlflowClient
+def _children(client: Any, root: Any, parents: Sequence[str]) -> list[Any]:
+    place = [root.info.experiment_id]
+    if len(parents) <= _FEW:
+        return [run for parent in parents for run in search_runs(client, place, f"tags.`{_PARENT}` = '{parent}'")]
+    # one question for many parents: MLflow can't be asked for one tag with several values
+    begun = datetime.fromtimestamp(root.info.start_time / 1000, UTC) - _SKEW
+    condition = f"tags.`{_PARENT}` IS NOT NULL AND attributes.start_time >= {_milliseconds(begun)}"
+    if root.info.end_time:
+        ended = datetime.fromtimestamp(root.info.end_time / 1000, UTC) + _SKEW
+        condition += f" AND attributes.start_time <= {_milliseconds(ended)}"
+    known = set(parents)
+    return [run for run in search_runs(client, place, condition) if run.data.tags.get(_PARENT) in known]
 
-    return MlflowClient(project.tracking_uri, registry_uri=project.tracking_uri)
+
+def _search(project: Project, condition: str) -> list[RunView]:
+    client = _client(project)
+    experiment = client.get_experiment_by_name(project.experiment)
+    if experiment is None:
+        return []
+    return [_view(run) for run in search_runs(client, [experiment.experiment_id], condition)]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _client(project: Project) -> Any:
+    return open_client(project.tracking_uri)
 
 
 def _view(run: Any) -> RunView:
@@ -250,7 +259,7 @@ def _view(run: Any) -> RunView:
         name=run.info.run_name,
         status=run.info.status,
         started=datetime.fromtimestamp(run.info.start_time / 1000, UTC),
-        parent=run.data.tags.get("mlflow.parentRunId", ""),
+        parent=run.data.tags.get(_PARENT, ""),
         experiment_id=run.info.experiment_id,
         metrics=dict(run.data.metrics),
         params=dict(run.data.params),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ConfigError
+from prodkit.ledger.client import open_client, search_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,6 @@ def serve(project: Project, *, run_id: str | None = None, port: int = 0) -> Iter
 
 def _place(project: Project, run_id: str | None) -> str:
     os.environ.update({key: os.environ.get(key, value) for key, value in SERVER_ENVIRONMENT.items()})
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     uri = project.tracking_uri
@@ -91,7 +91,7 @@ def _place(project: Project, run_id: str | None) -> str:
         raise ConfigError(
             "ui.empty", "Nothing was captured yet.", where=uri, fix="run a cell under `%%prodkit`, or `prodkit demo`"
         )
-    client = MlflowClient(uri)
+    client = open_client(uri)
     if run_id:
         try:
             run = client.get_run(run_id)
@@ -103,7 +103,7 @@ def _place(project: Project, run_id: str | None) -> str:
     experiment = client.get_experiment_by_name(project.experiment)
     if experiment is None:
         return "/#/experiments"
-    latest = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"], max_results=1)
+    latest = search_runs(client, [experiment.experiment_id], newest=True, most=1)
     place = f"/#/experiments/{experiment.experiment_id}"
     return f"{place}/runs/{latest[0].info.run_id}" if latest else place
 
