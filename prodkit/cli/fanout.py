@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, NoReturn
+import time
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from prodkit.jobs.ends import Outcome
+from prodkit.jobs.pace import Pace, say_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from prodkit.jobs.runner import RunOptions
 
 _SHOWN = 20
+_LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
 def show_over(
@@ -41,15 +44,7 @@ def show_over(
     from prodkit.jobs.fanout import run_over
 
     run_items = DaskWorkers(scheduler, workers=workers) if engine == "dask" else None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=as_json) as bar:
-        task = bar.add_task("items", total=None)
-
-        def on_item(result: ItemResult, total: int) -> None:
-            bar.update(task, total=total, advance=1)
-            if result.outcome is not Outcome.OK:
-                bar.console.print(f"  row {result.number}: [red]{result.outcome.value}[/] {result.error}")
-
+    with ItemProgress(console, quiet=as_json) as progress:
         whole = run_over(
             job,
             over,
@@ -58,13 +53,60 @@ def show_over(
             workers=workers,
             again=again,
             run_items=run_items,
-            on_item=on_item,
+            on_item=progress.show,
         )
     if as_json:
         click.echo(json.dumps(to_json(whole), indent=2))
     else:
         _show(console, whole)
     sys.exit(whole.outcome.exit_code)
+
+
+class ItemProgress:
+    """Give `show` to `run_over` as `on_item`: a bar on a terminal, else a line now and then; failed rows at once.
+
+    Args:
+        console: where to.
+        quiet: show nothing.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
+        self._console, self._quiet = console, quiet
+        self._pace = Pace()
+        columns = (TextColumn("items"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, TextColumn("{task.description}"), console=console)
+        self._task = self._bar.add_task("", total=None)
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if not self._quiet and self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, result: ItemResult, total: int) -> None:
+        """One item has ended."""
+        self._pace.end(total, skipped=result.skipped)
+        if self._quiet:
+            return
+        if result.outcome is not Outcome.OK:
+            self._console.print(f"  row {result.number}: [red]{result.outcome.value}[/] {result.error}")
+        if self._console.is_terminal:
+            self._bar.update(self._task, total=total, advance=1, description=say_pace(self._pace))
+        elif time.monotonic() - self._last_line >= _LINE_EVERY:
+            self._last_line = time.monotonic()
+            self._console.print(f"  {self._pace.ended:,} of {total:,} items; {say_pace(self._pace)}", highlight=False)
+
+
+def say_pace(pace: Pace) -> str:
+    """Rate and time left: `34 a minute, 12 min left`; "" while neither is known."""
+    rate, left = pace.per_minute, pace.seconds_left
+    if rate is None or left is None:
+        return ""
+    speed = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"  # noqa: PLR2004  below ten, whole items are too coarse
+    return f"{speed} a minute" + (f", {say_seconds(left)} left" if left else "")
 
 
 def to_json(whole: FanoutResult) -> dict[str, object]:

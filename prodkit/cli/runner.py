@@ -12,6 +12,7 @@ import click
 
 from prodkit.cli import screen
 from prodkit.cli.fanout import show_over
+from prodkit.cli.plan import show_plan
 from prodkit.cli.progress import Progress
 from prodkit.errors import ParameterError
 
@@ -65,6 +66,7 @@ MONEY = _Money()
 @click.option("--retry-dead-kernel", is_flag=True, help="Also try again when the kernel's process died.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), help="Seconds for the job with all its attempts.")
 @click.option("--cell-timeout", type=click.FloatRange(min=0.1), help="Seconds for one cell.")
+@click.option("--dry-run", is_flag=True, help="Check rows and data, estimate cost and time, and run nothing.")
 @click.option("--require-approval", is_flag=True, help="Refuse a job that nobody has approved as it is now.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
 def run(
@@ -89,6 +91,7 @@ def run(
     fresh_kernels: bool,
     retry_dead_kernel: bool,
     require_approval: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Run an exported job, once or for each row of a file.
@@ -122,6 +125,9 @@ def run(
         _require_approval(job)
     console = screen.console(stderr=True)
     given = {**read_file(file), **read_pairs(pairs)}
+    if dry_run:
+        show_plan(console, job, over, given, workers=workers, again=again, key=key, budget=budget, as_json=as_json)
+        return
     if over is not None:
         show_over(console, job, over, given, options, engine, scheduler, workers=workers, again=again, as_json=as_json)
     with Progress(console, quiet=as_json) as progress:

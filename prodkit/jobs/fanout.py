@@ -18,10 +18,10 @@ from prodkit.jobs.attempt import warm_up
 from prodkit.jobs.closing import close_lost
 from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked
-from prodkit.jobs.folder import JobFolder, digest
+from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.forks import close_templates
 from prodkit.jobs.history import History
-from prodkit.jobs.items import Item, read_items
+from prodkit.jobs.items import FANOUT_PREFIX, Item, batch_of, key_of, read_items
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.runner import RunOptions, SharedBudget, run_job
 from prodkit.jobs.signals import StopRequest
@@ -166,10 +166,9 @@ class _Fanout:
         self.folder, self.project, self.over = folder, project, over
         self.items, self.options = items, options
         self.cost: Decimal | None = None
-        self.run = new_id("fan")
+        self.run = new_id(FANOUT_PREFIX)
         self.history = History(project.state / "jobs" / "history.db")
-        salt = self.run if again else folder.index.source.digest
-        self.batch = digest(salt)[-16:]
+        self.batch = batch_of(folder, salt=self.run if again else "")
         budget = options.budget if options.budget is not None else project.manifest.budget.per_run
         self.place = project.state / "jobs" / folder.name
         self.shared = SharedBudget(self._first_run(), budget, self.place / f"{self.run}.spent")
@@ -227,7 +226,7 @@ class _Fanout:
         done: list[ItemResult] = []
         missing: list[Work] = []
         for item in self.items:
-            key = f"{self.batch}/{item.digest}"
+            key = key_of(self.batch, item)
             earlier = self.history.done(self.folder.name, key)
             if earlier is not None:
                 cost = None if earlier.cost is None else Decimal(earlier.cost)

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ParameterError
+from prodkit.jobs.folder import digest
 from prodkit.jobs.parameters import as_json, check_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from prodkit.jobs.folder import JobFolder
+
+FANOUT_PREFIX = "fan"
+"""The run ids of fan-outs as a whole begin with it."""
 
 _SHOWN = 5
 
@@ -25,6 +31,25 @@ class Item:
     number: int
     params: Mapping[str, object]
     digest: str
+
+
+def batch_of(folder: JobFolder, salt: str = "") -> str:
+    """What marks the items of one notebook: an item that has succeeded in this batch isn't run again."""
+    return digest(salt or folder.index.source.digest)[-16:]
+
+
+def key_of(batch: str, item: Item) -> str:
+    """The idempotency key of an item's run."""
+    return f"{batch}/{item.digest}"
+
+
+def one_item(schema: Mapping[str, Any], params: Mapping[str, object]) -> Item:
+    """A single parameter set.
+
+    Raises:
+        ParameterError: it doesn't fit the schema.
+    """
+    return Item(1, params, _digest_of(schema, check_parameters(schema, params)))
 
 
 def read_items(path: Path, schema: Mapping[str, Any], common: Mapping[str, object]) -> tuple[Item, ...]:
@@ -46,12 +71,11 @@ def read_items(path: Path, schema: Mapping[str, Any], common: Mapping[str, objec
     for number, row in enumerate(rows, start=1):
         params = {**common, **row}
         try:
-            values = check_parameters(schema, params)
+            marked = _digest_of(schema, check_parameters(schema, params))
         except ParameterError as error:
             findings.append(f"row {number}: {error.what}")
             continue
-        text = json.dumps(as_json(schema, values), sort_keys=True)
-        items.append(Item(number, params, hashlib.sha256(text.encode()).hexdigest()[:24]))
+        items.append(Item(number, params, marked))
     if findings:
         more = f" and {len(findings) - _SHOWN} rows more" if len(findings) > _SHOWN else ""
         raise ParameterError(
@@ -62,6 +86,11 @@ def read_items(path: Path, schema: Mapping[str, Any], common: Mapping[str, objec
         )
     _refuse_twins(items, path)
     return tuple(items)
+
+
+def _digest_of(schema: Mapping[str, Any], values: dict[str, Any]) -> str:
+    text = json.dumps(as_json(schema, values), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _refuse_twins(items: list[Item], path: Path) -> None:
