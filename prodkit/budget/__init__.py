@@ -1,31 +1,44 @@
 """Hard limits that hold over threads and processes: reserve before a call, settle after it.
 
-A limit is compared with what is spent plus what is reserved, in one SQLite transaction; so concurrent calls can't all
+A limit is compared with what is spent plus what is reserved, in one transaction; so concurrent calls can't all
 pass the check before the first of them has paid. Reserved is the most that a call can cost, so calls side by side stay
 below the limit however long their answers are. Where a call's most no longer fits, it waits until it is alone; then
-what can still go over the limit is the error of one estimate.
+what can still go over the limit is the error of one estimate. Where the sums are kept is not the rule's business: it is
+handed a store.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from prodkit.budget import owners, store
-from prodkit.budget.store import DEFAULT_LEASE, Limit, Obstacle
-from prodkit.errors import BudgetError
+from prodkit.budget.limits import Limit, Obstacle, cross, first_obstacle, totals_of
+from prodkit.budget.store import Book, Store, UnavailableError
+from prodkit.errors import BudgetError, ProdkitError, TransientError
 from prodkit.records import new_id, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
-    from pathlib import Path
 
     from prodkit.manifest.model import Budget
 
-__all__ = ["Announcement", "Balance", "Budgets", "Obstacle", "Reservation", "Scopes", "is_spent_for_all", "refusal"]
+__all__ = [
+    "Announcement",
+    "Balance",
+    "Book",
+    "Budgets",
+    "Obstacle",
+    "Reservation",
+    "Scopes",
+    "Store",
+    "UnavailableError",
+    "is_spent_for_all",
+    "refusal",
+]
 
+DEFAULT_LEASE = 900.0
 _SHARED = ("fan-out", "day", "month")
 
 
@@ -80,14 +93,14 @@ class Budgets:
     """The budgets of one project.
 
     Args:
-        path: SQLite file, shared by all processes; its folder is made when missing.
+        store: keeps the sums for all processes, see `prodkit.stores`.
         budget: the manifest's limits.
-        lease: seconds after which a reservation that nobody settled is released; one whose process has died is
-            released at the next reservation.
+        lease: seconds after which a reservation that nobody settled is released; one whose process is known to have
+            died is released at the next reservation.
     """
 
-    def __init__(self, path: Path, budget: Budget, *, lease: float = DEFAULT_LEASE) -> None:
-        self.path, self.budget, self.lease = path, budget, lease
+    def __init__(self, store: Store, budget: Budget, *, lease: float = DEFAULT_LEASE) -> None:
+        self.store, self.budget, self.lease = store, budget, lease
 
     def reserve(
         self, scopes: Scopes, amount: Decimal | None, *, bound: Decimal | None = None, when: datetime | None = None
@@ -98,11 +111,12 @@ class Budgets:
             scopes: whom the call is charged to.
             amount: what the call will cost, estimated generously, in US dollars; None when the price isn't known.
             bound: the most that it can cost, which is what is reserved; the same as `amount` by default.
-            when: the call's time, now by default.
+            when: the call's time, by default now, by the store's clock.
 
         Raises:
             BudgetError: `budget.exceeded`, `budget.unpriced` (the manifest refuses unpriced calls under a budget), or
-                `budget.unavailable` (limits are set and the database can't be used).
+                `budget.unavailable` (limits are set and the store can't be used).
+            TransientError: `budget.unavailable`: limits are set and the store doesn't answer for the moment.
         """
         asked = self.attempt(scopes, amount, bound=bound, when=when)
         if isinstance(asked, Obstacle):
@@ -113,29 +127,36 @@ class Budgets:
         self, scopes: Scopes, amount: Decimal | None, *, bound: Decimal | None = None, when: datetime | None = None
     ) -> Reservation | Obstacle:
         """As `reserve`; where the call has only to wait for others, gives the obstacle instead of raising."""
-        limits = self._limits(scopes, when or now())
-        bounded = [limit for limit in limits if limit.usd is not None]
-        if amount is None and bounded and self.budget.unpriced == "refuse":
-            raise _unpriced_error(bounded)
         if amount is not None and amount < 0:
             raise BudgetError("budget.negative", "A reservation can't be negative.", fix="pass an amount of 0 or more")
-        name, keys, asked = new_id("bud"), tuple(limit.key for limit in limits), amount or Decimal(0)
+        name, asked = new_id("bud"), amount or Decimal(0)
         most = asked if bound is None else max(asked, bound)
-        try:
-            with store.transaction(self.path) as connection:
-                store.expire(connection, owners.is_gone)
-                obstacle = store.first_obstacle(connection, limits, asked, most)
+
+        def enter(book: Book) -> Reservation | Obstacle:
+            limits = self._limits(scopes, when or _moment(book))
+            bounded = [limit for limit in limits if limit.usd is not None]
+            if amount is None and bounded and self.budget.unpriced == "refuse":
+                raise _unpriced_error(bounded)
+            keys, crossed = tuple(limit.key for limit in limits), tuple[Announcement, ...]()
+            if not book.holds(name):
+                book.expire()
+                totals = totals_of(book, bounded)
+                obstacle = first_obstacle(totals, bounded, asked, most)
                 if obstacle is not None and obstacle.passing:
                     return obstacle
                 if obstacle is not None:
                     raise refusal(obstacle, asked)
-                store.hold(connection, name, keys, most, owners.me(), self.lease)
-                crossed = store.cross(connection, limits, self.budget.thresholds)
-        except store.UnavailableError as error:
-            if bounded:
-                raise _unavailable_error(error) from error
-            return Reservation(name, asked, keys, amount is None, (), limits)
-        return Reservation(name, asked, keys, amount is None, _announce(crossed), limits)
+                book.hold(name, keys, most, self.lease)
+                crossed = _announce(cross(book, totals, bounded, self.budget.thresholds))
+            return Reservation(name, asked, keys, amount is None, crossed, limits)
+
+        try:
+            return self.store.write(enter)
+        except UnavailableError as error:
+            limits = self._limits(scopes, when or now())
+            if any(limit.usd is not None for limit in limits):
+                raise _unavailable_error(error, self.store.where) from error
+            return Reservation(name, asked, tuple(limit.key for limit in limits), amount is None, (), limits)
 
     def settle(self, reservation: Reservation, actual: Decimal | None) -> tuple[Announcement, ...]:
         """Replace a reservation by what the call has cost; a second settlement of the same one changes nothing.
@@ -149,16 +170,21 @@ class Budgets:
             The thresholds crossed by this call.
 
         Raises:
-            BudgetError: `budget.unavailable`, when limits are set and the database can't be used.
+            BudgetError: `budget.unavailable`, when limits are set and the store can't be used.
+            TransientError: the same, when it doesn't answer for the moment.
         """
         cost = reservation.amount if actual is None else actual
+
+        def book_cost(book: Book) -> tuple[Announcement, ...]:
+            book.settle(reservation.id, reservation.keys, cost)
+            limits = [limit for limit in reservation.limits if limit.usd]
+            return _announce(cross(book, totals_of(book, limits), limits, self.budget.thresholds))
+
         try:
-            with store.transaction(self.path) as connection:
-                store.settle(connection, reservation.id, reservation.keys, cost)
-                return _announce(store.cross(connection, reservation.limits, self.budget.thresholds))
-        except store.UnavailableError as error:
+            return self.store.write(book_cost)
+        except UnavailableError as error:
             if any(limit.usd is not None for limit in reservation.limits):
-                raise _unavailable_error(error) from error
+                raise _unavailable_error(error, self.store.where) from error
             return ()
 
     def release(self, reservation: Reservation) -> None:
@@ -166,17 +192,18 @@ class Budgets:
         self.settle(reservation, Decimal(0))
 
     def balances(self, scopes: Scopes, *, when: datetime | None = None) -> tuple[Balance, ...]:
-        """What is spent and reserved in each scope, for cards and reports. Empty when the database can't be used."""
-        limits = self._limits(scopes, when or now())
+        """What is spent and reserved in each scope, for cards and reports. Empty when the store can't be used."""
+
+        def look(book: Book) -> tuple[Balance, ...]:
+            book.expire()
+            limits, nothing = self._limits(scopes, when or _moment(book)), (Decimal(0), Decimal(0))
+            totals = book.totals([limit.key for limit in limits])
+            return tuple(Balance(limit.scope, *totals.get(limit.key, nothing), limit.usd) for limit in limits)
+
         try:
-            with store.transaction(self.path) as connection:
-                store.expire(connection, owners.is_gone)
-                totals = [store.totals(connection, limit.key) for limit in limits]
-        except store.UnavailableError:
+            return self.store.write(look)
+        except UnavailableError:
             return ()
-        return tuple(
-            Balance(limit.scope, spent, held, limit.usd) for limit, (spent, held) in zip(limits, totals, strict=True)
-        )
 
     def _limits(self, scopes: Scopes, when: datetime) -> tuple[Limit, ...]:
         budget, day = self.budget, f"{when:%Y-%m-%d}"
@@ -195,6 +222,10 @@ class Budgets:
                 Limit("fan-out", f"fan-out:{scopes.fan_out}", scopes.fan_out_limit, "--budget or budget.per_run")
             )
         return tuple(limits)
+
+
+def _moment(book: Book) -> datetime:
+    return datetime.fromtimestamp(book.now, UTC)
 
 
 def _announce(crossed: Sequence[tuple[Limit, float, Decimal]]) -> tuple[Announcement, ...]:
@@ -241,10 +272,11 @@ def _unpriced_error(limits: Sequence[Limit]) -> BudgetError:
     )
 
 
-def _unavailable_error(error: store.UnavailableError) -> BudgetError:
-    return BudgetError(
+def _unavailable_error(error: UnavailableError, where: str) -> ProdkitError:
+    kind = TransientError if isinstance(error.cause, TransientError) else BudgetError
+    return kind(
         "budget.unavailable",
-        f"The call was refused: limits are set and the budget's database can't be used ({error}).",
-        where=str(error.path),
-        fix="make the folder writable, or remove the limits under `budget` in prodkit.yaml",
+        f"The call was refused: limits are set and their store can't be used. {error}",
+        where=error.cause.where or where,
+        fix=f"{error.cause.fix}; or remove the limits under `budget` in prodkit.yaml",
     )

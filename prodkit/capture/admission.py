@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from prodkit.budget import Budgets, Obstacle, Scopes, refusal
 from prodkit.capture import bounds
-from prodkit.errors import BudgetError, ProdkitError
+from prodkit.errors import BudgetError, ProdkitError, TransientError
+from prodkit.stores import budget_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from prodkit.budget import Reservation
     from prodkit.capture.calls import Call
@@ -54,7 +54,10 @@ class Admission:
         self._places = ()
         try:
             crossed = self._budgets.settle(self._reservation, actual)
-        except BudgetError as error:  # the call has been made; the next one is refused by the same error
+        except (
+            BudgetError,
+            TransientError,
+        ) as error:  # the call has been made; the next one is refused
             self._run.note(f"A cost couldn't be settled: {error.what}")
             return
         for announcement in crossed:
@@ -67,6 +70,7 @@ def admit(call: Call) -> Admission:
     Raises:
         ProdkitError: `capture.kill-switch`, or `capture.stopped` after `run.stop()`.
         BudgetError: `budget.exceeded`, `budget.unpriced` or `budget.unavailable`.
+        TransientError: `budget.unavailable`: the server that keeps the sums doesn't answer.
     """
     asking = _Asking(call)
     for pause in asking.pauses(alone=bool(_held[threading.get_ident()])):
@@ -174,11 +178,7 @@ def _count(places: tuple[object, ...], change: int) -> None:
 
 def budgets_of(run: OpenRun) -> Budgets:
     """The project's budgets."""
-    return Budgets(_path(run), run.manifest.budget)
-
-
-def _path(run: OpenRun) -> Path:
-    return run.project.state / "budget.db"
+    return Budgets(budget_store(run.project), run.manifest.budget)
 
 
 def check_kill_switch(run: OpenRun) -> None:

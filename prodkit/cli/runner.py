@@ -161,7 +161,7 @@ def runs(job: str, limit: int, *, as_json: bool, clean: bool, older_than: float 
     if clean:
         _clean(project, older_than, as_json=as_json)
         return
-    entries = History(project.state / "jobs" / "history.db").entries(path.name if job else "", limit=limit, parent="")
+    entries = History.of(project).entries(path.name if job else "", limit=limit, parent="")
     if as_json:
         click.echo(json.dumps([_entry_json(entry) for entry in entries], indent=2))
         return

@@ -167,7 +167,7 @@ class _Fanout:
         self.items, self.options = items, options
         self.cost: Decimal | None = None
         self.run = new_id(FANOUT_PREFIX)
-        self.history = History(project.state / "jobs" / "history.db")
+        self.history = History.of(project)
         self.batch = batch_of(folder, salt=self.run if again else "")
         budget = options.budget if options.budget is not None else project.manifest.budget.per_run
         self.place = project.state / "jobs" / folder.name

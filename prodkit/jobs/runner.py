@@ -132,7 +132,7 @@ def run_job(
     notices = check_start(project)
     values = check_parameters(folder.schema, params or {})
     to_mask(values)  # a secret that isn't there is told before anything starts
-    history = History(project.state / "jobs" / "history.db")
+    history = History.of(project)
     place = project.state / "jobs" / folder.name
     lock = locked(place / "lock", f"The job `{folder.name}`") if options.parent is None else nullcontext()
     with lock:

@@ -237,10 +237,10 @@ def _cost_row(run: RunSummary) -> tuple[object, ...]:
 
 
 def _balances() -> list[str]:
-    from prodkit.budget import Budgets, Scopes
+    from prodkit.budget import Scopes
+    from prodkit.stores import budgets_of
 
-    project = find_project()
-    balances = Budgets(project.state / "budget.db", project.manifest.budget).balances(Scopes())
+    balances = budgets_of(find_project()).balances(Scopes())
     return [
         f"{balance.scope}: {usd(balance.spent)} spent of {usd(balance.limit)}"
         for balance in balances

@@ -98,10 +98,10 @@ def _row(run: RunSummary) -> dict[str, Any]:
 
 def limits() -> list[dict[str, Any]]:
     """The project's budgets by day and month, as far as they are limited."""
-    from prodkit.budget import Budgets, Scopes
+    from prodkit.budget import Scopes
+    from prodkit.stores import budgets_of
 
-    project = find_project()
-    balances = Budgets(project.state / "budget.db", project.manifest.budget).balances(Scopes())
+    balances = budgets_of(find_project()).balances(Scopes())
     return [
         {
             "name": balance.scope,

@@ -7,8 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from prodkit.budget import Budgets, Scopes, store
+from prodkit.budget import Budgets, Scopes
 from prodkit.manifest.model import Budget
+from prodkit.stores import sqlite
+from prodkit.stores.opening import budget_file
 
 SCOPES = Scopes(run="r", user="u", cell="c", cell_limit=Decimal(10**6))
 AMOUNT = Decimal("0.0001")
@@ -20,7 +22,7 @@ def spend(budgets):
 
 @pytest.fixture
 def budgets(tmp_path):
-    return Budgets(tmp_path / "budget.db", Budget(per_run=10**6, per_day=10**6, per_month=10**6))
+    return Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=10**6, per_day=10**6, per_month=10**6))
 
 
 @pytest.mark.benchmark(group="reserve and settle")
@@ -35,7 +37,7 @@ def test_budget_with_own_connections(benchmark, budgets):
 
     def spend_anew(budgets):
         spend(budgets)
-        store._close_all()
+        sqlite._close_all()
 
     benchmark(spend_anew, budgets)
 

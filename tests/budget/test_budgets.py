@@ -11,12 +11,13 @@ import pytest
 from prodkit.budget import Budgets, Obstacle, Scopes
 from prodkit.errors import BudgetError
 from prodkit.manifest.model import Budget
+from prodkit.stores.opening import budget_file
 
 CENT = Decimal("0.01")
 
 
 def budgets(folder, lease=900.0, **limits):
-    return Budgets(folder / "state" / "budget.db", Budget(**limits), lease=lease)
+    return Budgets(budget_file(folder / "state" / "budget.db"), Budget(**limits), lease=lease)
 
 
 def test_reserve_and_settle(tmp_path):

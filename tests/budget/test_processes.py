@@ -16,9 +16,10 @@ from decimal import Decimal
 import pytest
 
 from prodkit.budget import Budgets, Scopes
-from prodkit.budget.owners import is_gone, me
 from prodkit.errors import BudgetError
 from prodkit.manifest.model import Budget
+from prodkit.stores.opening import budget_file
+from prodkit.stores.owners import is_gone, me
 
 CENT = Decimal("0.01")
 RUN = Scopes(run="r")
@@ -30,8 +31,9 @@ from pathlib import Path
 from prodkit.budget import Budgets, Scopes
 from prodkit.errors import BudgetError
 from prodkit.manifest.model import Budget
+from prodkit.stores.opening import budget_file
 
-budgets = Budgets(Path(sys.argv[1]), Budget(per_run=1))
+budgets = Budgets(budget_file(Path(sys.argv[1])), Budget(per_run=1))
 
 def call(_):
     try:
@@ -50,8 +52,9 @@ from decimal import Decimal
 from pathlib import Path
 from prodkit.budget import Budgets, Scopes
 from prodkit.manifest.model import Budget
+from prodkit.stores.opening import budget_file
 
-Budgets(Path(sys.argv[1]), Budget(per_run=1)).reserve(Scopes(run="r"), Decimal("0.90"))
+Budgets(budget_file(Path(sys.argv[1])), Budget(per_run=1)).reserve(Scopes(run="r"), Decimal("0.90"))
 print("held", flush=True)
 time.sleep(60)
 """
@@ -74,7 +77,7 @@ def test_two_processes(tmp_path):
     """Two processes with 25 threads each never overspend when no call costs more than was reserved for it."""
     path = tmp_path / "budget.db"
     calls = calls_of_two_processes(path, "0.009")
-    total, held = spent(Budgets(path, Budget(per_run=1)))
+    total, held = spent(Budgets(budget_file(path), Budget(per_run=1)))
     assert total == calls * Decimal("0.009")
     assert (held, total <= 1, total > Decimal("0.98")) == (0, True, True)
 
@@ -83,7 +86,7 @@ def test_two_processes_with_bad_estimates(tmp_path):
     """When each call costs more than was reserved, what goes over the limit is the error of the calls in flight."""
     path = tmp_path / "budget.db"
     calls = calls_of_two_processes(path, "0.012")
-    total, held = spent(Budgets(path, Budget(per_run=1)))
+    total, held = spent(Budgets(budget_file(path), Budget(per_run=1)))
     assert total == calls * Decimal("0.012")
     assert held == 0
     assert 1 - CENT <= total <= 1 + 50 * Decimal("0.002")
@@ -91,7 +94,7 @@ def test_two_processes_with_bad_estimates(tmp_path):
 
 def test_one_at_a_time_overspends_by_one_error(tmp_path):
     """One call after the other goes over a limit by at most one estimate's error."""
-    budgets = Budgets(tmp_path / "budget.db", Budget(per_run=1))
+    budgets = Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=1))
     for _ in range(200):
         try:
             budgets.settle(budgets.reserve(RUN, CENT), Decimal("0.012"))
@@ -103,7 +106,7 @@ def test_one_at_a_time_overspends_by_one_error(tmp_path):
 def test_killed_process(tmp_path):
     """What a killed process had reserved is free again at once."""
     path = tmp_path / "budget.db"
-    budgets = Budgets(path, Budget(per_run=1))
+    budgets = Budgets(budget_file(path), Budget(per_run=1))
     with start(HOLDER, path) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(BudgetError):
@@ -116,7 +119,7 @@ def test_killed_process(tmp_path):
 
 def test_lease(tmp_path):
     """A reservation that nobody settles is released when its lease has run out, and still booked when it is settled."""
-    budgets = Budgets(tmp_path / "budget.db", Budget(per_run=1), lease=0.05)
+    budgets = Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=1), lease=0.05)
     late = budgets.reserve(RUN, 90 * CENT)
     time.sleep(0.1)
     budgets.reserve(RUN, 50 * CENT)
@@ -125,7 +128,7 @@ def test_lease(tmp_path):
 
 
 def _in_child(path, results):
-    budgets = Budgets(path, Budget(per_run=1))
+    budgets = Budgets(budget_file(path), Budget(per_run=1))
     budgets.settle(budgets.reserve(RUN, 10 * CENT), 10 * CENT)
     results.put(me())
 
@@ -133,7 +136,7 @@ def _in_child(path, results):
 def test_fork(tmp_path):
     """A forked process spends from the same budget as its own owner, also when a thread was in the middle of a call."""
     path = tmp_path / "budget.db"
-    budgets = Budgets(path, Budget(per_run=1))
+    budgets = Budgets(budget_file(path), Budget(per_run=1))
     stop = threading.Event()
 
     def spend():
@@ -168,11 +171,11 @@ def test_another_host():
 
 def test_locked_database(tmp_path, monkeypatch):
     """A database that stays locked refuses limited calls instead of letting them through."""
-    monkeypatch.setattr("prodkit.budget.store.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("prodkit.stores.sqlite.BUSY_SECONDS", 0.2)
     path = tmp_path / "budget.db"
-    budgets = Budgets(path, Budget(per_run=1))
+    budgets = Budgets(budget_file(path), Budget(per_run=1))
     budgets.balances(RUN)
-    other = Budgets(tmp_path / "other" / ".." / "budget.db", Budget(per_run=1))
+    other = Budgets(budget_file(tmp_path / "other" / ".." / "budget.db"), Budget(per_run=1))
     (tmp_path / "other").mkdir()
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
@@ -190,7 +193,7 @@ def test_broken_database(tmp_path):
     path = tmp_path / "budget.db"
     path.write_text("this is no database, but it is long enough to be read as one" * 100)
     with pytest.raises(BudgetError) as caught:
-        Budgets(path, Budget(per_run=1)).reserve(RUN, CENT)
+        Budgets(budget_file(path), Budget(per_run=1)).reserve(RUN, CENT)
     assert caught.value.code == "budget.unavailable"
     assert str(path) in caught.value.where
 
@@ -198,7 +201,7 @@ def test_broken_database(tmp_path):
 def test_removed_database(tmp_path):
     """When the file is removed, spending begins anew in a new one."""
     path = tmp_path / "budget.db"
-    budgets = Budgets(path, Budget(per_run=1))
+    budgets = Budgets(budget_file(path), Budget(per_run=1))
     budgets.settle(budgets.reserve(RUN, 90 * CENT), 90 * CENT)
     for file in tmp_path.glob("budget.db*"):
         file.unlink()
@@ -227,7 +230,7 @@ def _reserve_until_interrupted(budgets, delay):
 
 def test_interrupts_leave_no_lock(tmp_path):
     """An interrupt in the middle of a reservation leaves neither a lock nor money reserved."""
-    budgets = Budgets(tmp_path / "budget.db", Budget(per_run=1))
+    budgets = Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=1))
     budgets.release(budgets.reserve(RUN, CENT))  # makes the file and imports: Python may swallow an interrupt there
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests before this one have left
     try:

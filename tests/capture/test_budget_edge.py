@@ -14,9 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from prodkit.budget import Budgets, Scopes
+from prodkit.budget import Scopes
 from prodkit.capture import admission, bounds, request, run
 from prodkit.errors import BudgetError
+from prodkit.stores import budgets_of
 
 ANSWER = 3_000  # tokens of each answer; the first estimate is a third of it
 COST = Decimal("0.0018")  # of it, by gpt-4o-mini's price
@@ -140,7 +141,7 @@ def test_two_processes_overspend_by_one_error_at_most(here, server):
     for process in both:
         assert process.stdout.readline() == "ready\n"
     answered = sum(int(process.communicate("go\n", timeout=60)[0]) for process in both)
-    (day, *_) = Budgets(project.state / "budget.db", project.manifest.budget).balances(Scopes())
+    (day, *_) = budgets_of(project).balances(Scopes())
     assert day.reserved == 0
     assert day.spent == answered * (COST + Decimal("0.0000015"))
     assert LIMIT * Decimal("0.75") <= day.spent <= LIMIT + ERROR

@@ -65,7 +65,7 @@ class Scheduler:
         self._project, self._told, self._run, self._clock = project, on_beat, run, clock
         self._folder = project.state / "jobs"
         self.store = ScheduleStore(self._folder / "schedules.db")
-        self._history = History(self._folder / "history.db")
+        self._history = History.of(project)
         self._known: dict[str, Schedule] = {}
         self._busy: dict[str, Lock] = {}
 
