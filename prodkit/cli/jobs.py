@@ -25,7 +25,20 @@ _NOTEBOOK = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--overwrite", is_flag=True, help="Give up hand edits that aren't marked.")
 @click.option("--hashes/--no-hashes", default=None, help="Insist on hashes in the lock, or don't ask for them.")
-def export(notebook: Path, to: Path | None, *, only_check: bool, overwrite: bool, hashes: bool | None) -> None:
+@click.option(
+    "--wheels/--no-wheels",
+    default=None,
+    help="Insist on wheels of what no registry has (prodkit itself, packages from a folder), or bring none.",
+)
+def export(
+    notebook: Path,
+    to: Path | None,
+    *,
+    only_check: bool,
+    overwrite: bool,
+    hashes: bool | None,
+    wheels: bool | None,
+) -> None:
     """Export a notebook into a job folder."""
     from prodkit.jobs import export as write_job
 
@@ -33,7 +46,7 @@ def export(notebook: Path, to: Path | None, *, only_check: bool, overwrite: bool
     if only_check:
         _check(notebook, target)
         return
-    _show(write_job(notebook, target, overwrite=overwrite, hashes=hashes))
+    _show(write_job(notebook, target, overwrite=overwrite, hashes=hashes, wheels=wheels))
 
 
 @click.command()

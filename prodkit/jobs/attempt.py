@@ -158,7 +158,7 @@ class Attempter:
         }
         if self._shared is not None and self._shared.usd is not None:
             known |= {"PRODKIT_FAN_OUT": self._shared.key, "PRODKIT_FAN_OUT_USD": str(self._shared.usd)}
-        return _shared_environment(self._project) | _without_empty(known)
+        return _shared_environment(self._folder, self._project) | _without_empty(known)
 
 
 def warm_up(folder: JobFolder, project: Project) -> Template | None:
@@ -173,13 +173,17 @@ def warm_up(folder: JobFolder, project: Project) -> Template | None:
 
     nb = nbformat.read(folder.notebook, as_version=4)
     cwd = folder.working_directory(project.root)
-    return template_for(folder.index.execution.kernel, nb, _shared_environment(project), cwd)
+    return template_for(folder.index.execution.kernel, nb, _shared_environment(folder, project), cwd)
 
 
-def _shared_environment(project: Project) -> dict[str, str]:
+def _shared_environment(folder: JobFolder, project: Project) -> dict[str, str]:
     """What the kernels of all attempts must know."""
     quiet = {key: value for key, value in _NO_STALLS.items() if key not in os.environ}
-    return {**quiet, "PRODKIT_PROJECT": str(project.root), "MLFLOW_TRACKING_URI": project.tracking_uri}
+    known = {"PRODKIT_PROJECT": str(project.root), "MLFLOW_TRACKING_URI": project.tracking_uri}
+    if folder.modules.is_dir():  # before the notebook's own folder: the job runs what was exported and approved
+        path = [str(folder.modules), os.environ.get("PYTHONPATH", "")]
+        known["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    return quiet | known
 
 
 def with_parameters(folder: JobFolder, values: dict[str, Any]) -> NotebookNode:

@@ -14,9 +14,18 @@ import yaml
 from prodkit.errors import ConfigError
 from prodkit.jobs import folder
 from prodkit.jobs.edits import dump_notebook
+from prodkit.jobs.packing.modules import gather_modules
+from prodkit.jobs.packing.reads import gather_reads
 from prodkit.jobs.parameters import to_schema
 from prodkit.jobs.requirements import Lock, imports_of, lock_of
-from prodkit.jobs.runbook import render_checks, render_image, render_lock, render_ownership, render_runbook
+from prodkit.jobs.runbook import (
+    render_checks,
+    render_image,
+    render_image_leaves_out,
+    render_lock,
+    render_ownership,
+    render_runbook,
+)
 from prodkit.jobs.schedules.cron import Cron
 from prodkit.jobs.schedules.plan import Plan
 from prodkit.jobs.schedules.targets import TARGETS, render_target
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from prodkit.manifest import Project
 
 _EXTENSION = "%load_ext prodkit"
+_TAKEN = (*folder.REQUIRED, folder.LOCK, folder.RUNBOOK, folder.IMAGE, folder.IMAGE_LEAVES_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class Bundle:
     """The text of each file by its path in the folder, and what was found out on the way."""
 
     index: folder.Index
-    files: dict[str, str]
+    files: dict[str, str | bytes]
     lock: Lock
     notices: tuple[str, ...] = ()
 
@@ -64,13 +74,26 @@ def make_bundle(
     """
     sources = used_sources(notebook, project)
     kinds = {project.manifest.data_sources[source].kind for source in sources}
-    found = lock_of(imports_of(notebook, [tree_of(cell) for cell in notebook.code]), kinds)
-    lock, hashed = settle(found)
-    index = _index(notebook, project, name=name, inputs=sources, python=lock.python)
+    trees = {cell.number: tree_of(cell) for cell in notebook.code}
+    modules = gather_modules(notebook, project, trees.values())
+    lock, hashed = settle(lock_of(imports_of([*trees.values(), *modules.code.values()], modules.names), kinds))
+    index = _index(notebook, project, name=name, inputs=sources, lock=lock)
     schema = to_schema(notebook.parameters, title=name, description=project.manifest.service.purpose)
     contracts, manifest = _contracts(project)
     schedules, notices = _schedules(notebook, index, place)
-    files = {
+    settled = notebook.parameters_cell
+    code = [(f"cell {number}", tree) for number, tree in trees.items() if settled is None or number != settled.number]
+    reads = gather_reads(notebook, project, [*code, *modules.code.items()], sources, _TAKEN)
+    index = index.model_copy(update={"needs": reads.needs, "texts": tuple(reads.texts)})
+    brought: dict[str, str | bytes] = {
+        **{f"{folder.WHEELS}/{wheel.file}": wheel.content for wheel in lock.wheels},
+        **{f"{folder.MODULES}/{path}": content for path, content in modules.files.items()},
+        **reads.texts,
+    }
+    beside = index.execution.working_directory
+    if reads.from_notebook and beside != "." and not beside.startswith(".."):
+        brought[f"{beside}/.keep"] = "The notebook's relative paths begin in this folder.\n"
+    files: dict[str, str | bytes] = {
         folder.NOTEBOOK: write_notebook(notebook, name=name),
         folder.SCRIPT: write_script(notebook, name=name),
         folder.SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
@@ -78,14 +101,20 @@ def make_bundle(
         folder.OWNERSHIP: render_ownership(project.manifest, name=name),
         folder.LOCK: render_lock(lock, name=name, hashed=hashed),
         folder.RUNBOOK: render_runbook(
-            notebook, project, index=index, place=place, lock=lock, schedules=tuple(schedules)
+            notebook, project, index=index, place=place, lock=lock, hashed=bool(hashed), schedules=tuple(schedules)
         ),
-        folder.IMAGE: render_image(notebook, project, lock, name=name, hashed=bool(hashed)),
+        folder.IMAGE: render_image(notebook, lock, name=name, hashed=bool(hashed), needs=reads.needs),
         folder.CHECKS: render_checks(name),
         **contracts,
         **schedules,
+        **brought,
     }
-    return Bundle(index, files, lock, notices)
+    wheels = [f"{folder.WHEELS}/*.whl"] if lock.brought else []
+    named = [path for path in files if not path.startswith(f"{folder.WHEELS}/")]
+    files[folder.IMAGE_LEAVES_OUT] = render_image_leaves_out([*named, folder.INDEX, *wheels])
+    left = [f"`{name}` lies in a package that comes along, and stays behind: it may be data." for name in modules.left]
+    needed = [f"`{need.path}` isn't in the job folder; {need.who} expects it there." for need in reads.needs]
+    return Bundle(index, files, lock, (*notices, *left, *needed))
 
 
 def write_index(index: folder.Index) -> str:
@@ -154,7 +183,7 @@ def _code_json(cell_id: str, source: str, metadata: dict[str, Any]) -> dict[str,
     }
 
 
-def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str, ...], python: str) -> folder.Index:
+def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str, ...], lock: Lock) -> folder.Index:
     job = project.manifest.job
     return folder.Index(
         format=folder.FORMAT,
@@ -164,7 +193,9 @@ def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str
         source=folder.Source(notebook=folder.relative(notebook.path.absolute(), project.root), digest=notebook.digest),
         execution=folder.Execution(
             kernel=notebook.kernel,
-            python=python,
+            python=lock.python,
+            python_needs=lock.python_needs,
+            platform=lock.platform,
             working_directory=folder.relative(notebook.path.absolute().parent, project.root),
             timeout=job.timeout,
             cell_timeout=job.cell_timeout,

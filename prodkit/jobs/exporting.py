@@ -11,8 +11,10 @@ from prodkit.errors import ConfigError
 from prodkit.jobs import folder
 from prodkit.jobs.bundle import Bundle, make_bundle, write_index
 from prodkit.jobs.edits import put_edits, split_edits
-from prodkit.jobs.hashes import hashed_part, hashes_of
+from prodkit.jobs.hashes import ask_under, hashed_part, hashes_of, others_part
 from prodkit.jobs.lint import Problem, lint_notebook
+from prodkit.jobs.packing.releases import holding, others_for, others_in
+from prodkit.jobs.packing.wheels import wheel_of
 from prodkit.jobs.reading import read_notebook
 from prodkit.jobs.runbook import local_in
 from prodkit.manifest import Project, find_project
@@ -56,6 +58,7 @@ def export(
     project: Project | None = None,
     overwrite: bool = False,
     hashes: bool | None = None,
+    wheels: bool | None = None,
     today: date | None = None,
 ) -> ExportReport:
     """Write a notebook's job folder.
@@ -69,6 +72,8 @@ def export(
         overwrite: give up hand edits that aren't marked.
         hashes: ask the package registry for the lock's hashes: None where it answers, True insists, False doesn't ask.
             An earlier lock for the same versions keeps its hashes.
+        wheels: bring wheels of what no registry has, prodkit itself among it: None where they can be made, True
+            insists, False leaves them out.
         today: the day that ownership is checked for; today by default.
 
     Raises:
@@ -76,7 +81,9 @@ def export(
             (`owners.*`), or the folder holds hand edits or something else (`export.*`).
     """
     target = Path(to).absolute()
-    files, report = compose(notebook, target, project=project, overwrite=overwrite, hashes=hashes, today=today)
+    files, report = compose(
+        notebook, target, project=project, overwrite=overwrite, hashes=hashes, wheels=wheels, today=today
+    )
     old = _old_index(target)
     _write(target, {name: files[name] for name in report.written}, gone=set(old.files if old else ()) - set(files))
     return report
@@ -89,8 +96,9 @@ def compose(
     project: Project | None = None,
     overwrite: bool = False,
     hashes: bool | None = None,
+    wheels: bool | None = None,
     today: date | None = None,
-) -> tuple[dict[str, str], ExportReport]:
+) -> tuple[dict[str, str | bytes], ExportReport]:
     """The text of each file that `export` would leave in the folder, and its report; nothing is written.
 
     Arguments and errors are those of `export`.
@@ -98,21 +106,21 @@ def compose(
     source, target = Path(notebook), Path(to).absolute()
     _check_name(target.name)
     day = today or now().date()
-    bundle, report = _prepare(source, target, project, day, _with_hashes(target, hashes))
+    bundle, report = _prepare(source, target, project, day, _settled(target, hashes, wheels))
     old = _old_index(target)
     files, kept = _merge(bundle, target, old, overwrite=overwrite)
     index = bundle.index.model_copy(
         update={"files": {name: folder.digest(text) for name, text in bundle.files.items()}}
     )
     files[folder.INDEX] = write_index(index)
-    changed = tuple(name for name, text in files.items() if _read(target / name) != text)
+    changed = tuple(name for name, text in files.items() if _bytes_at(target / name) != _as_bytes(text))
     return files, replace(
         report,
         written=changed,
         unchanged=tuple(name for name in files if name not in changed),
         kept=kept,
         packages=len(bundle.lock.pins),
-        hashed="--hash=" in bundle.files[folder.LOCK],
+        hashed="--hash=" in str(bundle.files[folder.LOCK]),
     )
 
 
@@ -129,8 +137,7 @@ def drift(notebook: Path | str, to: Path | str, *, project: Project | None = Non
     bundle, _ = _prepare(source, target, project, now().date(), _as_locked(target, old))
     differing = []
     for name, text in bundle.files.items():
-        here = _read(target / name)
-        if name != folder.LOCK and (here is None or split_edits(name, here)[0] != text):
+        if name != folder.LOCK and not _is_as_written(target / name, name, text):
             differing.append(name)
     if _meaning(old) != _meaning(bundle.index) or not folder.is_sealed(_read(target / folder.INDEX) or ""):
         differing.append(folder.INDEX)
@@ -139,8 +146,8 @@ def drift(notebook: Path | str, to: Path | str, *, project: Project | None = Non
 
 def _meaning(index: folder.Index) -> folder.Index:
     """An index without what follows the machine, or the other files."""
-    execution = index.execution.model_copy(update={"python": ""})
-    return index.model_copy(update={"files": {}, "prodkit": "", "execution": execution})
+    execution = index.execution.model_copy(update={"python": "", "python_needs": "", "platform": ""})
+    return index.model_copy(update={"format": folder.FORMAT, "files": {}, "prodkit": "", "execution": execution})
 
 
 def _check_name(name: str) -> None:
@@ -156,15 +163,22 @@ def _check_name(name: str) -> None:
 def _as_locked(target: Path, old: folder.Index) -> _Settle:
     """The lock as it was at export: another machine checks for drift too, with its own Python and packages."""
     text = _read(target / folder.LOCK) or ""
-    return lambda lock: (
-        replace(lock, python=old.execution.python, local=local_in(text)),
-        text if "--hash=" in text else "",
-    )
+    (local, brought), how = local_in(text), old.execution
+
+    def settle(lock: Lock) -> tuple[Lock, str]:
+        same = replace(lock, python=how.python, python_needs=how.python_needs, platform=how.platform)
+        return replace(same, local=local, brought=brought), text if "--hash=" in text else ""
+
+    return settle
 
 
-def _with_hashes(target: Path, hashes: bool | None) -> _Settle:
+def _settled(target: Path, hashes: bool | None, wheels: bool | None) -> _Settle:
     def ask(lock: Lock) -> tuple[Lock, str]:
-        known = hashed_part(_read(target / folder.LOCK) or "", lock.pins)
+        if wheels is not False:
+            lock = _with_wheels(lock, insist=bool(wheels))
+        earlier = _read(target / folder.LOCK) or ""
+        known = hashed_part(earlier, lock.pins)
+        lock = _for_all_releases(lock, others_part(earlier), may_ask=hashes is not False)
         if known or hashes is False:
             return lock, known
         found = hashes_of(lock.pins)
@@ -176,6 +190,28 @@ def _with_hashes(target: Path, hashes: bool | None) -> _Settle:
         return lock, found
 
     return ask
+
+
+def _for_all_releases(lock: Lock, earlier: str, *, may_ask: bool) -> Lock:
+    """Pins for the patch releases that can't have what is pinned; those of the earlier lock, where they still fit."""
+    others = others_in(earlier, lock.gaps)
+    if may_ask and not all("--hash=" in "".join(other.lines) for other in others):
+        others = ()
+    if lock.gaps and not others and may_ask:
+        others = others_for(lock.gaps, lock.pins, ask_under)
+    filled = {other.name for other in others}
+    return replace(lock, others=others, python_needs=holding(gap for gap in lock.gaps if gap.name not in filled))
+
+
+def _with_wheels(lock: Lock, *, insist: bool) -> Lock:
+    made = [wheel_of(pin.partition("==")[0]) for pin in lock.local]
+    wheels = tuple(wheel for wheel in made if wheel is not None)
+    lock = replace(lock, wheels=wheels, brought=tuple(wheel.pin for wheel in wheels))
+    if insist and lock.absent:
+        what = f"No wheel can be made of {', '.join(lock.absent)}, which came from a folder and not from a registry."
+        fix = "see that `pip wheel --no-deps FOLDER` works, or export with `--no-wheels`"
+        raise ConfigError("export.wheels", what, fix=fix)
+    return lock
 
 
 def _prepare(
@@ -199,6 +235,9 @@ def _prepare(
     notices = [*_waivers(waived), *upcoming(project.manifest, today=day)]
     notices += [
         f"`{name}` is imported but not installed here, so the lock can't pin it." for name in bundle.lock.missing
+    ]
+    notices += [
+        f"`{pin}` came from a folder and has no wheel here: the job folder isn't enough." for pin in bundle.lock.absent
     ]
     report = ExportReport(
         job=target,
@@ -255,15 +294,20 @@ def _old_index(target: Path) -> folder.Index | None:
 
 def _merge(
     bundle: Bundle, target: Path, old: folder.Index | None, *, overwrite: bool
-) -> tuple[dict[str, str], tuple[str, ...]]:
+) -> tuple[dict[str, str | bytes], tuple[str, ...]]:
     """The new text of each file with the marked edits of the old one."""
-    files: dict[str, str] = {}
+    files: dict[str, str | bytes] = {}
     kept: list[str] = []
     unmarked: list[str] = []
     for name, text in bundle.files.items():
+        known = old.files.get(name) if old else None
+        if isinstance(text, bytes):
+            there = _bytes_at(target / name)
+            unmarked += [name] if there not in (None, text) and folder.digest(there or b"") != known else []
+            files[name] = text
+            continue
         here = _read(target / name)
         plain, edits = split_edits(name, here) if here is not None else (None, [])
-        known = old.files.get(name) if old else None
         if plain is not None and plain != text and folder.digest(plain) != known:
             unmarked.append(name)
         files[name] = put_edits(name, text, edits)
@@ -293,14 +337,37 @@ def _read(path: Path) -> str | None:
         ) from error
 
 
-def _write(target: Path, files: dict[str, str], gone: set[str]) -> None:
+def _bytes_at(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigError(
+            "export.unreadable", f"A file of the folder can't be read: {type(error).__name__}.", where=str(path)
+        ) from error
+
+
+def _as_bytes(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
+
+
+def _is_as_written(path: Path, name: str, text: str | bytes) -> bool:
+    """Whether a file is what export writes, marked edits put aside."""
+    if isinstance(text, bytes):
+        return _bytes_at(path) == text
+    here = _read(path)
+    return here is not None and split_edits(name, here)[0] == text
+
+
+def _write(target: Path, files: dict[str, str | bytes], gone: set[str]) -> None:
     """Write each file whole or not at all, the index last: it vouches for the others."""
     try:
         for name, text in files.items():
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(path.name + ".part")
-            part.write_bytes(text.encode())
+            part.write_bytes(_as_bytes(text))
             part.replace(path)
         for name in gone:
             (target / name).unlink(missing_ok=True)

@@ -25,8 +25,7 @@ from prodkit.jobs.items import FANOUT_PREFIX, Item, batch_of, key_of, read_items
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.runner import RunOptions, SharedBudget, run_job
 from prodkit.jobs.signals import StopRequest
-from prodkit.jobs.starting import check_start
-from prodkit.manifest import find_project
+from prodkit.jobs.starting import check_start, find_place
 from prodkit.records import new_id
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def run_over(
         TransientError: `jobs.locked`.
     """
     folder = JobFolder.load(Path(job))
-    project = project or find_project(folder.project_root())
+    project = find_place(folder, project)
     check_start(project)
     items = read_items(Path(over), folder.schema, params or {})
     place = project.state / "jobs" / folder.name

@@ -10,8 +10,10 @@ jobs/triage/
   ownership.yaml      who answers for it, resolved to addresses
   prodkit.yaml        the project's manifest as it was at export
   requirements.lock   exact versions
+  wheels/             what no package index has: prodkit itself, and other packages that came from a folder
+  modules/            the project's own modules that the notebook imports, and what they import in turn
   README.md           the runbook
-  Dockerfile, tests/  an image, and checks that run with plain pytest
+  Dockerfile, tests/  an image (with .dockerignore), and checks that run with plain Python
   schedule/           when the manifest says when it runs: files for systemd, cron, GitHub, Airflow and Kubernetes
 ```
 """
@@ -35,7 +37,7 @@ from prodkit.manifest.project import MANIFEST, ROOT_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = 1
+FORMAT = 2  # 1, which 0.1.0 wrote, brought nothing along and named no platform; it is read too
 INDEX = "job.yaml"
 NOTEBOOK = "job.ipynb"
 SCRIPT = "job.py"
@@ -44,9 +46,12 @@ LOCK = "requirements.lock"
 OWNERSHIP = "ownership.yaml"
 RUNBOOK = "README.md"
 IMAGE = "Dockerfile"
+IMAGE_LEAVES_OUT = ".dockerignore"
 CHECKS = "tests/test_job.py"
 CONTRACTS = "contracts"
 SCHEDULE = "schedule"
+WHEELS = "wheels"
+MODULES = "modules"
 REQUIRED = (INDEX, NOTEBOOK, SCRIPT, SCHEMA, OWNERSHIP, MANIFEST)
 
 _SEAL = "# sealed "
@@ -69,6 +74,8 @@ class Execution(_Strict):
 
     kernel: str = "python3"
     python: str = Field(description="The Python version that the lock belongs to, e.g. 3.11.")
+    python_needs: str = Field(default="", description="Its patch releases that the lock holds for; empty: all.")
+    platform: str = Field(default="", description="System and processor of the lock, e.g. linux-x86_64; empty: any.")
     working_directory: str = Field(default=".", description="Relative to the project's root; where the notebook lay.")
     timeout: float = Field(default=3600.0, gt=0)
     cell_timeout: float | None = Field(default=None, gt=0)
@@ -77,6 +84,13 @@ class Execution(_Strict):
     schedule: str = ""
     timezone: str = "UTC"
     image: str = Field(default="", description="The image that runs it, for Kubernetes.")
+
+
+class Need(_Strict):
+    """Data that the job reads and that doesn't lie in its folder."""
+
+    path: str = Field(description="From the project's root, or from the job folder where it is its own project.")
+    who: str = Field(description="What reads it: `data source tickets`, or `cell 4`.")
 
 
 class Index(_Strict):
@@ -89,6 +103,8 @@ class Index(_Strict):
     source: Source
     execution: Execution
     inputs: tuple[str, ...] = Field(default=(), description="Names of the manifest's data sources that it reads.")
+    needs: tuple[Need, ...] = Field(default=(), description="What it reads that doesn't come along.")
+    texts: tuple[str, ...] = Field(default=(), description="Files that the code reads and that came along.")
     files: dict[str, str] = Field(default_factory=dict, description="File -> digest of the text that export wrote.")
 
 
@@ -154,6 +170,11 @@ class JobFolder:
         return self.path / MANIFEST
 
     @property
+    def modules(self) -> Path:
+        """The folder of the project's own modules; not there when the notebook imports none."""
+        return self.path / MODULES
+
+    @property
     def contracts(self) -> tuple[Path, ...]:
         """The contract files, sorted."""
         return tuple(sorted(p for p in (self.path / CONTRACTS).glob("*.yaml")))
@@ -167,7 +188,17 @@ class JobFolder:
         names = (NOTEBOOK, SCRIPT, SCHEMA, MANIFEST, OWNERSHIP, LOCK)
         files = [*(self.path / name for name in names), *self.contracts]
         told = [f"{file.name} {digest(file.read_bytes())}" for file in files if file.is_file()]
+        told += [f"{name} {digest((self.path / name).read_bytes())}" for name in self.brought if self._has(name)]
         return digest("\n".join(told))
+
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """The files that came along from the project: wheels, modules, and the texts that the code reads."""
+        ours = (f"{WHEELS}/", f"{MODULES}/")
+        return tuple(name for name in sorted(self.index.files) if name.startswith(ours) or name in self.index.texts)
+
+    def _has(self, name: str) -> bool:
+        return (self.path / name).is_file()
 
     def project_root(self, environ: Mapping[str, str] = os.environ) -> Path:
         """Where the job writes and looks for data.
@@ -196,10 +227,10 @@ class JobFolder:
 
     def _digest(self, name: str) -> str:
         try:
-            text = (self.path / name).read_bytes().decode("utf-8")
+            content = (self.path / name).read_bytes()
+            return digest(content if name in self.brought else split_edits(name, content.decode("utf-8"))[0])
         except (OSError, UnicodeDecodeError):
             return ""
-        return digest(split_edits(name, text)[0])
 
 
 def digest(content: bytes | str) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from prodkit.errors import nearest
 from prodkit.jobs.directives import FIELDS
-from prodkit.jobs.requirements import is_beside
 from prodkit.jobs.script import awaits
 from prodkit.redaction import secrets_in
 
@@ -148,17 +147,6 @@ def no_star_imports(case: Case) -> Iterator[Problem]:
             yield case.problem("star-import", what, "import the names that are used", code.cell, node.lineno, severity)
 
 
-def imports_travel(case: Case) -> Iterator[Problem]:
-    """What is imported goes where the job goes."""
-    found = [(code, node.lineno, alias.name) for code, node in _nodes(case, ast.Import) for alias in node.names]
-    found += [(code, node.lineno, node.module or "") for code, node in _nodes(case, ast.ImportFrom)]
-    for code, line, name in found:
-        if name and is_beside(case.notebook, name):
-            what = f"`{name}` lies beside the notebook and doesn't travel with the job folder."
-            fix = "make it a package that can be installed"
-            yield case.problem("local-module", what, fix, code.cell, line, "warning")
-
-
 def _shells(case: Case) -> Iterator[tuple[CodeCell, ShellLine]]:
     for code in case.cells:
         for shell in code.shells:
@@ -210,5 +198,4 @@ RULES: tuple[Callable[[Case], Iterator[Problem]], ...] = (
     directives_known,
     not_expected_to_fail,
     no_star_imports,
-    imports_travel,
 )

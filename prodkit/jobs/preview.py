@@ -146,7 +146,7 @@ class ExportPlan:
             self.plan,
             parameters=report.parameters,
             files=tuple(
-                PreviewFile(name, text, _state(self.job / name, text, merged=name in report.kept))
+                PreviewFile(name, _shown(text), _state(self.job / name, text, merged=name in report.kept))
                 for name, text in files.items()
             ),
             problems=report.problems,
@@ -230,8 +230,15 @@ def _value(key: str, text: str) -> Any:
     return text
 
 
-def _state(path: Path, text: str, *, merged: bool) -> Literal["new", "changed", "same", "merged"]:
-    here = read_text(path)
+def _shown(text: str | bytes) -> str:
+    """What a person sees of a file: of a wheel its size."""
+    if isinstance(text, str):
+        return text
+    return f"({len(text):,} bytes)\n" if b"\0" in text else text.decode("utf-8", "replace")
+
+
+def _state(path: Path, text: str | bytes, *, merged: bool) -> Literal["new", "changed", "same", "merged"]:
+    here = (path.read_bytes() if path.is_file() else None) if isinstance(text, bytes) else read_text(path)
     if here is None:
         return "new"
     return "merged" if merged else "same" if here == text else "changed"

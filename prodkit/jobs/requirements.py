@@ -12,32 +12,48 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
+
+from prodkit.jobs.packing.machine import this_platform, this_python
+from prodkit.jobs.packing.releases import PATCHES, Gap, Other, holding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from prodkit.jobs.reading import Notebook
+    from prodkit.jobs.packing.wheels import Wheel
 
 _READERS = {"excel": ("python-calamine", "openpyxl"), "parquet": ("pyarrow",), "sql": ("sqlalchemy",)}
 """What reading a kind of data source needs beside prodkit itself, where it is installed."""
 
 _ALWAYS = ("prodkit", "ipykernel")
-_FIELD = re.compile(r"^(Version|Requires-Dist):\s*(.+)$", re.MULTILINE)
+_FIELD = re.compile(r"^(Version|Requires-Dist|Requires-Python):\s*(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
     """The pins of a job.
 
-    `pins` are `name==version` in order; `local` are distributions that were installed from a folder or a file, which no
-    registry has; `missing` are imported modules that no distribution here provides.
+    `pins` are `name==version` in order; `local` are distributions that were installed from a folder, a file or an
+    address, which no registry has, and `wheels` those of them that come along; `missing` are imported modules that no
+    distribution here provides. `gaps` are what some patch releases of `python` can't have, `others` the pins for them.
     """
 
     python: str
     pins: tuple[str, ...]
     local: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    platform: str = ""
+    python_needs: str = ""  # the patch releases that it holds for, e.g. `>=3.11.5`; empty: all
+    gaps: tuple[Gap, ...] = ()
+    others: tuple[Other, ...] = ()
+    wheels: tuple[Wheel, ...] = ()
+    brought: tuple[str, ...] = ()  # the pins of the wheels, also where their bytes aren't at hand
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """What neither a registry nor the folder has."""
+        return tuple(pin for pin in self.local if pin not in self.brought)
 
 
 def lock_of(imports: Iterable[str], kinds: Iterable[str] = ()) -> Lock:
@@ -58,15 +74,18 @@ def lock_of(imports: Iterable[str], kinds: Iterable[str] = ()) -> Lock:
     closure = here.closure(roots)
     local = tuple(name for name in sorted(closure) if here.is_local(name))
     return Lock(
-        python=f"{sys.version_info.major}.{sys.version_info.minor}",
+        python=this_python(),
         pins=tuple(f"{name}=={closure[name]}" for name in sorted(closure) if name not in local),
         local=tuple(f"{name}=={closure[name]}" for name in local),
         missing=tuple(dict.fromkeys(missing)),
+        platform=this_platform(),
+        python_needs=holding(here.gaps(closure)),
+        gaps=here.gaps(closure),
     )
 
 
-def imports_of(notebook: Notebook, trees: Iterable[ast.Module]) -> tuple[str, ...]:
-    """The dotted names that a notebook's code imports, without modules that lie beside it."""
+def imports_of(trees: Iterable[ast.Module], local: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The dotted names that code imports; those in `local` are the project's own modules."""
     names: set[str] = set()
     for tree in trees:
         for node in ast.walk(tree):
@@ -74,13 +93,7 @@ def imports_of(notebook: Notebook, trees: Iterable[ast.Module]) -> tuple[str, ..
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module)
-    return tuple(sorted(name for name in names if not is_beside(notebook, name)))
-
-
-def is_beside(notebook: Notebook, module: str) -> bool:
-    """Whether an import means a file or folder that lies beside the notebook."""
-    place = notebook.path.absolute().parent / module.partition(".")[0]
-    return place.with_suffix(".py").is_file() or (place / "__init__.py").is_file()
+    return tuple(sorted(name for name in names if name.partition(".")[0] not in local))
 
 
 def _is_foreign(module: str) -> bool:
@@ -94,6 +107,8 @@ class _Environment:
     def __init__(self) -> None:
         self._found: dict[str, installed.Distribution | None] = {}
         self._texts: dict[str, str] = {}
+        self._unfit: dict[str, set[int]] = {}  # patch releases of this Python that can't have a distribution
+        self._wanted: dict[str, set[str]] = {}
 
     def find(self, name: str) -> installed.Distribution | None:
         """The distribution of this name."""
@@ -129,15 +144,57 @@ class _Environment:
             seen.add((name, extras))
             fields = _FIELD.findall(self._metadata(name))
             versions[name] = next(value.strip() for key, value in fields if key == "Version")
-            needs = _needs((value for key, value in fields if key == "Requires-Dist"), extras)
+            refusing = _refusing(value for key, value in fields if key == "Requires-Python")
+            self._unfit.setdefault(name, set()).update(refusing)
+            needs = self._needs((value for key, value in fields if key == "Requires-Dist"), extras)
             waiting += [(canonicalize_name(need.name), frozenset(need.extras)) for need in needs]
         return versions
 
     def is_local(self, name: str) -> bool:
-        """Whether a distribution was installed from a folder or a file of this machine."""
+        """Whether a distribution was installed from a folder, a file or an address, and not by its name."""
         found = self.find(name)
         text = found.read_text("direct_url.json") if found else None
-        return text is not None and str(json.loads(text).get("url", "")).startswith("file:")
+        return text is not None and bool(json.loads(text).get("url"))
+
+    def _needs(self, lines: Iterable[str], extras: frozenset[str]) -> list[Requirement]:
+        """What is required here, or by another patch release of this Python."""
+        needs = []
+        for line in lines:
+            if "extra ==" in line and " or " not in line and not extras:
+                continue  # most lines of most packages; parsing them is what takes the time
+            try:
+                requirement = Requirement(line.strip())
+            except InvalidRequirement:
+                continue  # an old package's own mistake; pip ignores it too
+            if _is_meant(requirement, extras) or self._is_meant_elsewhere(requirement, extras):
+                needs.append(requirement)
+                self._wanted.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier))
+        return needs
+
+    def gaps(self, closure: dict[str, str]) -> tuple[Gap, ...]:
+        """What some patch releases of this Python can't have of the closure, or need beside it."""
+        return tuple(
+            Gap(
+                name,
+                ",".join(sorted(filter(None, self._wanted.get(name, ())))),
+                frozenset(unfit),
+                f"{name}=={closure[name]}" if name in closure else "",
+            )
+            for name, unfit in sorted(self._unfit.items())
+            if unfit
+        )
+
+    def _is_meant_elsewhere(self, requirement: Requirement, extras: frozenset[str]) -> bool:
+        """Whether another patch release needs it; where it isn't installed here, the lock doesn't hold for that one."""
+        if "python_full_version" not in str(requirement.marker):
+            return False
+        meant = {patch for patch in PATCHES if _is_meant(requirement, extras, f"{this_python()}.{patch}")}
+        name = canonicalize_name(requirement.name)
+        if meant and self.find(name) is None:
+            self._unfit.setdefault(name, set()).update(meant)
+            self._wanted.setdefault(name, set()).add(str(requirement.specifier))
+            return False
+        return bool(meant)
 
     @cached_property
     def _providers(self) -> dict[str, list[str]]:
@@ -156,16 +213,21 @@ def _holds(distribution: installed.Distribution, path: str) -> bool:
     return any(str(file).startswith((f"{path}/", f"{path}.py")) for file in distribution.files or ())
 
 
-def _needs(lines: Iterable[str], extras: frozenset[str]) -> list[Requirement]:
-    needs = []
-    for line in lines:
-        if "extra ==" in line and " or " not in line and not extras:
-            continue  # most lines of most packages; parsing them is what takes the time
+def _is_meant(requirement: Requirement, extras: frozenset[str], python: str = "") -> bool:
+    """Whether a requirement's marker holds, under another full version of Python when one is given."""
+    marker, other = requirement.marker, {"python_full_version": python} if python else {}
+    return marker is None or any(marker.evaluate({"extra": extra, **other}) for extra in ("", *extras))
+
+
+def _refusing(texts: Iterable[str]) -> set[int]:
+    """The patch releases of this Python that a `Requires-Python` leaves out."""
+    found: set[int] = set()
+    for text in texts:
+        if f"{this_python()}." not in text:
+            continue  # it speaks of minor versions, or of others
         try:
-            requirement = Requirement(line.strip())
-        except InvalidRequirement:
-            continue  # an old package's own mistake; pip ignores it too
-        marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            needs.append(requirement)
-    return needs
+            allowed = SpecifierSet(text.strip())
+        except InvalidSpecifier:
+            continue
+        found |= {patch for patch in PATCHES if not allowed.contains(f"{this_python()}.{patch}")}
+    return found

@@ -10,19 +10,24 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from prodkit.jobs.folder import relative
+from prodkit.jobs.hashes import OTHERS_PART, OWN_PART
+from prodkit.jobs.packing.releases import mark
 from prodkit.ownership import matrix, resolve, routes
 from prodkit.ownership.roles import contact_of
 from prodkit.templates import render
 
 if TYPE_CHECKING:
-    from prodkit.jobs.folder import Index
+    from collections.abc import Iterable
+
+    from prodkit.jobs.folder import Index, Need
     from prodkit.jobs.parameters import Parameter
     from prodkit.jobs.reading import Notebook
     from prodkit.jobs.requirements import Lock
     from prodkit.manifest import Manifest, Project
     from prodkit.ownership import Contact
 
-_LOCAL = "# Installed from a folder here, so not below; build a wheel of it: "
+_LOCAL = "# Installed from a folder here, so not below; build a wheel of it: "  # 0.1.0 had this line alone
+_BROUGHT = "# No registry has these, so their wheels are in wheels/: "
 _NO_HASHES = """#
 # The hashes are missing: no package registry was asked, or it didn't answer. Add them with
 #   uv pip compile --generate-hashes --no-deps requirements.lock -o requirements.lock
@@ -31,17 +36,44 @@ _NO_HASHES = """#
 
 def render_lock(lock: Lock, *, name: str, hashed: str = "") -> str:
     """The text of `requirements.lock`; `hashed` is what a registry made of the pins."""
+    releases = f"those of {lock.python_needs}" if lock.python_needs else "every patch release"
     head = f"# What `{name}` ran with when it was exported: exact versions. Python {lock.python}.\n"
-    if lock.local:
-        head += f"{_LOCAL}{', '.join(lock.local)}\n"
-    body = hashed or "".join(f"{pin}\n" for pin in lock.pins)
+    head += f"# They hold for {releases}, on {lock.platform}.\n"
+    if lock.absent:
+        head += f"{_LOCAL}{', '.join(lock.absent)}\n"
+    if lock.brought:
+        head += f"{_BROUGHT}{', '.join(lock.brought)}\n"
+    body = mark(hashed or "".join(f"{pin}\n" for pin in lock.pins), lock.others)
+    if lock.others:
+        lines = [line for other in lock.others for line in (other.lines if hashed else _bare(other.lines))]
+        body += "".join(f"{line}\n" for line in (OTHERS_PART, *lines))
+    if hashed and lock.wheels:
+        own = [f"{wheel.pin} \\\n    --hash=sha256:{wheel.sha256}" for wheel in lock.wheels]
+        body += "".join(f"{line}\n" for line in (OWN_PART, *own))
     return head + ("" if hashed else _NO_HASHES) + body
 
 
-def local_in(lock: str) -> tuple[str, ...]:
-    """What a lock's text names as installed from a folder."""
-    lines = (line.removeprefix(_LOCAL) for line in lock.splitlines() if line.startswith(_LOCAL))
+def _bare(lines: tuple[str, ...]) -> list[str]:
+    """A pin without its hashes."""
+    return [lines[0].removesuffix("\\").rstrip()]
+
+
+def local_in(lock: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What a lock's text names as installed from a folder, and what of it lies in `wheels/`."""
+    absent, brought = _named(lock, _LOCAL), _named(lock, _BROUGHT)
+    return (*absent, *brought), brought
+
+
+def _named(lock: str, head: str) -> tuple[str, ...]:
+    lines = (line.removeprefix(head) for line in lock.splitlines() if line.startswith(head))
     return tuple(name for line in lines for name in line.split(", "))
+
+
+def install_options(lock: Lock, *, hashed: bool) -> str:
+    """What follows `pip install`, said in the job folder. The lock is whole, so pip resolves nothing."""
+    if hashed:
+        return f"--no-deps --require-hashes{' --find-links wheels' if lock.brought else ''} -r requirements.lock"
+    return "--no-deps -r requirements.lock" + (" wheels/*.whl" if lock.brought else "")
 
 
 def render_ownership(manifest: Manifest, *, name: str) -> str:
@@ -77,7 +109,14 @@ def render_ownership(manifest: Manifest, *, name: str) -> str:
 
 
 def render_runbook(
-    notebook: Notebook, project: Project, *, index: Index, place: str, lock: Lock, schedules: tuple[str, ...]
+    notebook: Notebook,
+    project: Project,
+    *,
+    index: Index,
+    place: str,
+    lock: Lock,
+    hashed: bool,
+    schedules: tuple[str, ...],
 ) -> str:
     """The text of `README.md`; `schedules` are the schedule files."""
     manifest = project.manifest
@@ -97,25 +136,30 @@ def render_runbook(
         sources={name: manifest.data_sources[name] for name in index.inputs},
         dropped=[cell.number for cell in notebook.cells if cell.is_demo],
         lock=lock,
+        install=install_options(lock, hashed=hashed),
         schedules=schedules,
         root=relative(project.root, project.root / place),
     )
 
 
-def render_image(notebook: Notebook, project: Project, lock: Lock, *, name: str, hashed: bool) -> str:
-    """The text of `Dockerfile`; the folders of the data sources are said as what to mount."""
-    sources = project.manifest.data_sources.values()
-    places = {source.location.partition("/")[0] for source in sources if source.location and ":" not in source.location}
+def render_image(notebook: Notebook, lock: Lock, *, name: str, hashed: bool, needs: tuple[Need, ...]) -> str:
+    """The text of `Dockerfile`; what the job reads and doesn't bring is said as what to mount."""
     return render(
         "job/Dockerfile.j2",
         name=name,
         tag=re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "job",
         example=_example(notebook.parameters),
         python=lock.python,
-        hashed=hashed,
-        local=lock.local,
-        volumes=sorted(place for place in places if (project.root / place).is_dir()),
+        install=install_options(lock, hashed=hashed),
+        absent=lock.absent,
+        brought=lock.brought,
+        volumes=[need.path for need in needs if not need.path.startswith(("/", ".."))],
     )
+
+
+def render_image_leaves_out(files: Iterable[str]) -> str:
+    """The text of `.dockerignore`: only what export wrote gets into an image, whatever else lies in the folder."""
+    return render("job/dockerignore.j2", files=sorted(files))
 
 
 def render_checks(name: str) -> str:

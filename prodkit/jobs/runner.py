@@ -26,9 +26,8 @@ from prodkit.jobs.resuming import find_replayable, find_resumable
 from prodkit.jobs.retention import clean_job
 from prodkit.jobs.secret_values import to_mask
 from prodkit.jobs.signals import StopRequest
-from prodkit.jobs.starting import check_start
+from prodkit.jobs.starting import check_start, find_place
 from prodkit.ledger.replay import forget_old, remove, take_over
-from prodkit.manifest import find_project
 from prodkit.records import RunHandle, new_id
 
 if TYPE_CHECKING:
@@ -122,13 +121,14 @@ def run_job(
 
     Raises:
         ParameterError: the parameters are wrong; nothing was run.
-        DataError: the data that it reads breaks a contract; no kernel was started, and the refusal is on record.
+        DataError: the data that it reads isn't there (nothing was run), or breaks a contract; then no kernel was
+            started, and the refusal is on record.
         ConfigError: the folder, the manifest, the ownership or a secret is wrong, the kill switch is on, or there is
             nothing to resume; nothing was run.
         TransientError: another run of this job goes on (`jobs.locked`).
     """
     folder = JobFolder.load(Path(job))
-    project = project or find_project(folder.project_root())
+    project = find_place(folder, project)
     notices = check_start(project)
     values = check_parameters(folder.schema, params or {})
     to_mask(values)  # a secret that isn't there is told before anything starts

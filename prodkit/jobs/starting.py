@@ -2,14 +2,85 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from prodkit.errors import ConfigError
+from prodkit.errors import ConfigError, DataError
+from prodkit.jobs.packing.machine import check_machine
+from prodkit.manifest import find_project
+from prodkit.manifest.project import MANIFEST, ROOT_VARIABLE, STATE_VARIABLE
 from prodkit.ownership import check, upcoming
 from prodkit.records import now
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prodkit.jobs.folder import JobFolder
     from prodkit.manifest import Project
+
+
+def find_place(folder: JobFolder, project: Project | None = None) -> Project:
+    """The project that a job runs in, once the machine, the data and the place for state are found to be there.
+
+    Raises:
+        ConfigError: `job.machine`, `job.project`, `job.state`, or the manifest is wrong.
+        DataError: `job.data-missing` names all that isn't there.
+    """
+    check_machine(folder.index.execution)
+    project = project or _found(folder.project_root())
+    check_needs(folder, project)
+    _check_state(project)
+    return project
+
+
+def _found(root: Path) -> Project:
+    project = find_project(root)
+    if project.manifest_path is None:
+        what = f"{ROOT_VARIABLE} names a folder that no {MANIFEST} is for."
+        fix = (
+            f"set it to a project's root, or unset it: a job folder that stands alone has a {MANIFEST} of its own and "
+            "expects its data below itself"
+        )
+        raise ConfigError("job.project", what, where=str(root), fix=fix)
+    return project
+
+
+def check_needs(folder: JobFolder, project: Project) -> None:
+    """Refuse a start without the data that doesn't come along with the folder.
+
+    Raises:
+        DataError: `job.data-missing`: all that is missing, each with who reads it.
+    """
+    missing = [
+        f"{need.path} ({need.who}{', not readable' if project.path(need.path).exists() else ''})"
+        for need in folder.index.needs
+        if not os.access(project.path(need.path), os.R_OK)
+    ]
+    if not missing:
+        return
+    raise DataError(
+        "job.data-missing",
+        f"The job reads what isn't there: {'; '.join(missing)}.",
+        where=str(project.root),
+        fix="put it there or mount it; in another project, set PRODKIT_PROJECT to its root",
+    )
+
+
+def _check_state(project: Project) -> None:
+    state = project.state
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        writable = os.access(state, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(
+            "job.state",
+            "The place for the run's state can't be written.",
+            where=str(state),
+            fix=f"set {STATE_VARIABLE} to a folder that this user can write; the same one each time, as history and "
+            "journal live there",
+        )
 
 
 def check_start(project: Project) -> tuple[str, ...]:

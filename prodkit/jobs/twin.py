@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.errors import ParameterError, ProdkitError
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.parameters import as_code, check_parameters
+from prodkit.jobs.starting import find_place
 from prodkit.manifest.project import ROOT_VARIABLE
 
 if TYPE_CHECKING:
@@ -31,8 +32,14 @@ class Twin:
     def __init__(self, script: str, arguments: Sequence[str] | None = None) -> None:
         self.folder = JobFolder.load(Path(script).absolute().parent)
         self._arguments = list(sys.argv[1:] if arguments is None else arguments)
-        root = self.folder.project_root()
+        try:
+            root = find_place(self.folder).root
+        except ProdkitError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(error.exit_code)
         os.environ.setdefault(ROOT_VARIABLE, str(root))
+        if self.folder.modules.is_dir():
+            sys.path.insert(0, str(self.folder.modules))
         os.chdir(self.folder.working_directory(root))
         sys.excepthook = _end
 

@@ -21,6 +21,8 @@ from prodkit.jobs import export
 from prodkit.jobs.exporting import drift
 from prodkit.jobs.folder import JobFolder, seal
 from prodkit.jobs.hashes import hashed_part, hashes_of, pins_in
+from prodkit.jobs.packing.machine import this_platform
+from prodkit.jobs.packing.wheels import wheel_of
 from prodkit.jobs.requirements import lock_of
 from prodkit.records import now
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from prodkit.manifest import Project
 
 GOLDEN = Path(__file__).parent / "golden"
-VARYING = {"requirements.lock", "tests/test_job.py"}  # of the machine; of no job in particular
+VARYING = ("requirements.lock", "tests/test_job.py", "wheels/")  # of the machine; of no job in particular
 USED = "print(batch)"
 
 
@@ -61,7 +63,8 @@ def test_the_folder_is_whole(exported: Callable[..., ExportReport]):
     report = exported("#md # Title", USED, ("1 / 0", "demo"))
     assert set(report.written) == {
         "Dockerfile", "README.md", "job.ipynb", "job.py", "job.yaml", "ownership.yaml", "params.schema.json",
-        "prodkit.yaml", "requirements.lock", "tests/test_job.py",
+        "prodkit.yaml", "requirements.lock", "tests/test_job.py", ".dockerignore",
+        *(f"wheels/{wheel_of(pin.partition('==')[0]).file}" for pin in lock_of([]).local),
     }  # fmt: skip
     job = JobFolder.load(report.job)
     assert job.changed() == ()
@@ -92,8 +95,9 @@ def test_golden_folder(owned: Project, tmp_path: Path, name: str):
         if file.is_file():
             target.write_bytes(file.read_bytes())
     today = date(2026, 11, 23)
-    report = export(owned.root / "notebooks" / f"{name}.ipynb", owned.root / "jobs" / name, hashes=False, today=today)
-    found = {key: _without_machine(text) for key, text in contents(report.job).items() if key not in VARYING}
+    job = owned.root / "jobs" / name
+    report = export(owned.root / "notebooks" / f"{name}.ipynb", job, hashes=False, wheels=False, today=today)
+    found = {key: _without_machine(text) for key, text in contents(report.job).items() if not key.startswith(VARYING)}
     if os.environ.get("UPDATE_GOLDEN"):
         for key, text in found.items():
             (wanted / key).parent.mkdir(parents=True, exist_ok=True)
@@ -107,14 +111,18 @@ def _without_machine(content: bytes) -> bytes:
     text = (
         content.decode()
         .replace(f"| Python | {version}", "| Python | X.Y")
+        .replace(f"| Platform | {this_platform()}", "| Platform | P")
+        .replace(f"python{version} ", "pythonX.Y ")
         .replace(f"python:{version}-slim", "python:X.Y-slim")
         .replace(f'python-version: "{version}"', 'python-version: "X.Y"')
     )
     if text.startswith("# The index of this job"):
         index = yaml.safe_load(text)
         index["files"] = sorted(index["files"])
-        index["execution"]["python"], index["prodkit"] = "X.Y", "0"
+        index["execution"] |= {"python": "X.Y", "platform": "P", "python_needs": ""}
+        index["prodkit"] = "0"
         return yaml.safe_dump(index, sort_keys=False).encode()
+    text = re.sub(r" \(>=?\d[\d.,!=<>]*\), kernel", ", kernel", text)
     kept = [line for line in text.split("\n") if "came from a folder" not in line and "wheels" not in line]
     return "\n".join(kept).encode()
 
@@ -602,7 +610,7 @@ def test_hashes_are_kept_for_the_same_versions(exported: Callable[..., ExportRep
     lock.write_text(f"# head\n{hashed}")
     again = exported(USED, overwrite=True)
     assert again.hashed
-    assert lock.read_text().count("--hash=") == len(pins)
+    assert lock.read_text().count("--hash=") == len(pins) + len(lock_of([]).local)
     assert "--require-hashes" in (report.job / "Dockerfile").read_text()
     assert drift(owned.root / "notebooks" / "sample.ipynb", report.job) == ()
 

@@ -178,11 +178,11 @@ def test_cells_that_are_there_to_fail_are_said(lint: Callable[..., tuple[Problem
     assert ("raises-exception", "warning", 2, 0) in codes(lint((USED, "raises-exception")))
 
 
-def test_modules_beside_the_notebook_are_said(lint: Callable[..., tuple[Problem, ...]], owned: Project):
-    """A module that lies beside the notebook doesn't travel, and is said."""
+def test_modules_beside_the_notebook_are_no_finding(lint: Callable[..., tuple[Problem, ...]], owned: Project):
+    """A module that lies beside the notebook travels with the job, so it is no finding."""
     (owned.root / "notebooks").mkdir()
     (owned.root / "notebooks" / "helper.py").touch()
-    assert ("local-module", "warning", 2, 1) in codes(lint("import helper\nprint(helper, batch)"))
+    assert not codes(lint("import helper\nprint(helper, batch)"))
 
 
 def test_mapped_data_is_no_finding(lint: Callable[..., tuple[Problem, ...]], owned: Project):
