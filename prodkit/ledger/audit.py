@@ -139,7 +139,7 @@ class Audit:
             call=call,
             subject=entry.public["subject"],
             erased=erased,
-            redactions=dict(entry.public["redactions"]),
+            redactions=dict(entry.public.get("redactions", {})),
             recorded=f"stream {entry.stream}, record {entry.seq}, {entry.time}",
             runs=tuple(runs),
             datasets=tuple(
@@ -174,7 +174,7 @@ class Audit:
         subject = self._ledger.keyring.pseudonym(user)
         requests = sum(entry.public["subject"] == subject for entry in self.entries(events.CALL))
         told = [entry for entry in self.entries(events.TRACE, events.CALL) if events.is_trace(entry)]
-        traces = [entry.public["trace_id"] for entry in told if subject in entry.public["subjects"]]
+        traces = [entry.public["trace_id"] for entry in told if subject in events.subjects_of(entry)]
         if not requests and not traces and not self._ledger.keyring.knows(user):
             raise ConfigError(
                 "audit.unknown-user",

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from prodkit.ledger.reading import Step
 
 _STATUS = {"ok": "FINISHED", "error": "FAILED", "aborted": "KILLED", "refused": "FAILED", "running": "RUNNING"}
+_RUN_TAGS = frozenset({"prodkit.name", "prodkit.run_key"})
+_RUN_METADATA = frozenset({"mlflow.user"})
+"""What the run that a trace is linked to says already."""
 _PROMPT_URI = re.compile(r"prompts:/(?P<name>[\w.-]+)/(?P<at>@?)(?P<version>[0-9a-f]+)")
 
 
@@ -167,13 +170,16 @@ class Cargo:
         else:
             spans, tags, metadata = content["spans"], content["tags"], content["metadata"]
             requests = entry.public["requests"]
+        run_id = self._run_id(entry.public["run_key"])
+        if run_id:  # each label is a row and two index entries of each trace
+            tags, metadata = _without(tags, _RUN_TAGS), _without(metadata, _RUN_METADATA)
         return OutgoingTrace(
             trace_id=entry.public["trace_id"],
             spans=tuple(spans),
-            run_id=self._run_id(entry.public["run_key"]),
+            run_id=run_id,
             tags={**tags, "prodkit.requests": ",".join(requests)},
             metadata=metadata,
-            prompts=tuple(pair for uri in entry.public["prompts"] if (pair := self._version(uri))),
+            prompts=tuple(pair for uri in entry.public.get("prompts", ()) if (pair := self._version(uri))),
         )
 
     def _version(self, uri: str) -> tuple[str, int] | None:
@@ -269,6 +275,10 @@ class Cargo:
 
 def _of(entries: Sequence[Entry], *kinds: str) -> list[Entry]:
     return [entry for entry in entries if entry.kind in kinds]
+
+
+def _without(labels: dict[str, str], names: frozenset[str]) -> dict[str, str]:
+    return {name: value for name, value in labels.items() if name not in names}
 
 
 def _milliseconds(entry: Entry) -> int:

@@ -1,7 +1,8 @@
 """How records are written in the journal, and read back.
 
 What must outlive an erasure (ids, times, model, tokens, cost, digests) is public; content (prompt, answer, error text,
-spans) is private and sealed for the people whose content it is.
+spans) is private and sealed for the people whose content it is. Of a call only those fields are written that aren't
+what a reader would assume: most are empty on most calls.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import fields
 from datetime import date, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prodkit.ledger.journal import Event
 from prodkit.ledger.telling import USER
@@ -40,38 +41,80 @@ OPEN, DESTINATION, ERASE, CHECKPOINT = "open", "destination", "erase", "checkpoi
 _ATOMS = frozenset({type(None), str, int, float, bool})
 _SAID = ("value", "comment")
 _PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
-_PUBLIC = tuple(field.name for field in fields(CallRecord) if field.name not in {*_PRIVATE, "span"})
-_public_of = attrgetter(*_PUBLIC)
-_USAGE = tuple(field.name for field in fields(Usage))
-_usage_of = attrgetter(*_USAGE)
+_AS_IT_IS = tuple(
+    field.name
+    for field in fields(CallRecord)
+    if field.name not in {*_PRIVATE, "span", "started", "ended", "usage", "cost", "attempts", "expires"}
+)
 _PRIVATE_OF_SPAN = ("tags", "metadata", "failure")
+_SECONDS_DIGITS = 6
+
+
+class _Sparse(NamedTuple):
+    """The fields of a record, to be written where they aren't the default that a reader would put there."""
+
+    get: Callable[[Any], tuple[Any, ...]]
+    defaults: tuple[tuple[str, Any], ...]
+
+    def of(self, record: Any) -> dict[str, Any]:
+        return {
+            name: value
+            for (name, default), value in zip(self.defaults, self.get(record), strict=True)
+            if value != default or value.__class__ is not default.__class__
+        }
+
+
+def _sparse(kind: type, names: Sequence[str] = ()) -> _Sparse:
+    known = {field.name: field.default for field in fields(kind)}
+    wanted = tuple(names or known)
+    return _Sparse(attrgetter(*wanted), tuple((name, known[name]) for name in wanted))
+
+
+_of_call = _sparse(CallRecord, _AS_IT_IS)
+_of_usage, _of_cost, _of_attempt = _sparse(Usage), _sparse(Cost), _sparse(Attempt)
+_of_private = _sparse(CallRecord, tuple(name for name in _PRIVATE if name != "parameters"))
+_of_span = _sparse(CallSpan, ("name", "kind", "content", "message_format"))
 
 
 def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Mapping[str, int]) -> Event:
     """One request: who sent what, from where, to which model, what it cost; with the span of one that stands alone."""
-    public = dict(zip(_PUBLIC, _public_of(call), strict=True))
-    public |= {
-        "started": call.started.isoformat(),
-        "ended": call.ended.isoformat(),
-        "usage": dict(zip(_USAGE, _usage_of(call.usage), strict=True)),
-        "cost": _jsonable(call.cost),
-        "attempts": [_jsonable(attempt) for attempt in call.attempts],
-        "expires": None if call.expires is None else call.expires.isoformat(),
-    }
+    public = {"run_key": call.run_key, **_of_call.of(call)}
+    public |= {"started": call.started.isoformat(), "ended": call.ended.isoformat()}
+    public |= {"usage": _of_usage.of(call.usage), "cost": _plain(_of_cost.of(call.cost))}
+    if call.attempts:
+        public["attempts"] = [_attempt_of(attempt) for attempt in call.attempts]
+    if call.expires is not None:
+        public["expires"] = call.expires.isoformat()
     public["subject"] = pseudonym(call.user)
-    public["failed"] = bool(call.error)
-    public["settings"] = {
-        key: value for key, value in call.parameters.items() if not isinstance(value, str | dict | list)
-    }
-    public["redactions"] = dict(redactions)
-    private = {key: getattr(call, key) for key in _PRIVATE}
+    if call.error:
+        public["failed"] = True
+    if settings := {k: v for k, v in call.parameters.items() if not isinstance(v, str | dict | list)}:
+        public["settings"] = settings
+    if redactions:
+        public["redactions"] = dict(redactions)
+    private = _of_private.of(call) | {"parameters": call.parameters}
     users: tuple[str, ...] = (call.user,) if call.user else ()
     if call.span is not None:
         users = users_of(call.span.metadata, [call])
-        public["span"] = _jsonable(call.span, without=_PRIVATE_OF_SPAN)
-        public["subjects"] = [pseudonym(user) for user in users]
-        private["span"] = {key: getattr(call.span, key) for key in _PRIVATE_OF_SPAN}
+        public["span"] = _of_span.of(call.span)
+        if (subjects := [pseudonym(user) for user in users]) != [public["subject"]]:
+            public["subjects"] = subjects
+        private["span"] = {key: value for key in _PRIVATE_OF_SPAN if (value := getattr(call.span, key))}
     return Event(CALL, public, private, users)
+
+
+def _attempt_of(attempt: Attempt) -> dict[str, Any]:
+    written = _of_attempt.of(attempt)
+    written["seconds"] = round(attempt.seconds, _SECONDS_DIGITS)
+    if attempt.cost_usd is not None:
+        written["cost_usd"] = str(attempt.cost_usd)
+    return written
+
+
+def subjects_of(entry: Entry) -> tuple[str, ...]:
+    """The pseudonyms of the people whose content a record of a trace holds."""
+    subjects = entry.public.get("subjects")
+    return tuple([entry.public["subject"]] if subjects is None else subjects)
 
 
 def users_of(metadata: Mapping[str, str], calls: Sequence[CallRecord]) -> tuple[str, ...]:
@@ -83,15 +126,15 @@ def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> C
     """A request read back; its content is None after an erasure."""
     known = {field.name for field in fields(CallRecord)}
     values: dict[str, Any] = {key: value for key, value in public.items() if key in known}
-    values.update(private or {"prompt": None, "response": None, "parameters": dict(public.get("settings", {}))})
+    values.update(private or {"parameters": dict(public.get("settings", {}))})
     values["span"] = _read_span(public.get("span"), (private or {}).get("span"))
     values["started"], values["ended"] = (datetime.fromisoformat(values[key]) for key in ("started", "ended"))
     values["status"] = Status(values["status"])
     values["usage"] = Usage(**values["usage"])
     values["cost"] = _read_cost(values["cost"])
     values["expires"] = date.fromisoformat(values["expires"]) if values.get("expires") else None
-    values["attempts"] = tuple(_read_attempt(attempt) for attempt in values["attempts"])
-    values["prompts"], values["datasets"] = tuple(values["prompts"]), tuple(values["datasets"])
+    values["attempts"] = tuple(_read_attempt(attempt) for attempt in values.get("attempts", ()))
+    values |= {name: tuple(values.get(name, ())) for name in ("prompts", "datasets")}
     return CallRecord(**values)
 
 
@@ -162,15 +205,14 @@ def _plain(value: Any) -> Any:
 
 
 def _read_cost(values: Mapping[str, Any]) -> Cost:
-    usd, day, of_input = values["usd"], values["price_date"], values.get("input_usd")
-    return Cost(
-        usd=None if usd is None else Decimal(usd),
-        status=values["status"],
-        source=values["source"],
-        price_date=None if day is None else date.fromisoformat(day),
-        reason=values["reason"],
-        input_usd=None if of_input is None else Decimal(of_input),
-    )
+    usd, day, of_input = values.get("usd"), values.get("price_date"), values.get("input_usd")
+    read: dict[str, Any] = {
+        **values,
+        "usd": None if usd is None else Decimal(usd),
+        "price_date": None if day is None else date.fromisoformat(day),
+        "input_usd": None if of_input is None else Decimal(of_input),
+    }
+    return Cost(**read)
 
 
 def _read_span(public: Mapping[str, Any] | None, private: Mapping[str, Any] | None) -> CallSpan | None:
@@ -180,5 +222,5 @@ def _read_span(public: Mapping[str, Any] | None, private: Mapping[str, Any] | No
 
 
 def _read_attempt(values: Mapping[str, Any]) -> Attempt:
-    usd = values["cost_usd"]
+    usd = values.get("cost_usd")
     return Attempt(**{**values, "cost_usd": None if usd is None else Decimal(usd)})

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
+from prodkit.ledger.packing import pack, unpack
 from prodkit.records import now
 
 if TYPE_CHECKING:
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE = 12
-_COMPRESS_FROM = 4096
 _MOST_REMEMBERED = 10_000
-_PLAIN, _ZLIB = b"\x00", b"\x01"
+_PLAIN, _ZLIB, _PACKED = b"\x00", b"\x01", b"\x02"
 _NOBODY = "-"
 _PSEUDONYM = re.compile("u-[0-9a-f]{24}")
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
@@ -93,8 +93,7 @@ class Keyring:
         Returns:
             The ids of the keys, outermost last, and the ciphertext in base64.
         """
-        data = _dumps(value).encode("ascii")
-        data = _ZLIB + zlib.compress(data, 1) if len(data) > _COMPRESS_FROM else _PLAIN + data
+        data = _PACKED + pack(_dumps(value).encode("ascii"))
         ids = []
         for subject in sorted(set(subjects)) or [""]:
             key_id, cipher = self._current(self.pseudonym(subject) or _NOBODY)
@@ -116,7 +115,7 @@ class Keyring:
                 data = cipher.decrypt(data[:_NONCE], data[_NONCE:], key_id.encode("ascii"))
             except InvalidTag:
                 return None
-        return json.loads(zlib.decompress(data[1:]) if data[:1] == _ZLIB else data[1:])
+        return json.loads(_unpack(data[:1], data[1:]))
 
     def erase(self, subject: str) -> int:
         """Destroy every key of a subject; returns how many there were. Content sealed from now on gets a new one."""
@@ -224,6 +223,19 @@ class Keyring:
         """Each subject's pseudonym with the time of its erasure, empty when it isn't erased."""
         with closing(self._connect()) as database:
             yield from database.execute("SELECT subject, erased FROM keys ORDER BY created").fetchall()
+
+
+def _unpack(form: bytes, data: bytes) -> bytes:
+    """What was sealed, in each of the forms that any version has written."""
+    if form == _PACKED:
+        return unpack(data)
+    if form in {_ZLIB, _PLAIN}:
+        return zlib.decompress(data) if form == _ZLIB else data
+    raise ConfigError(
+        "ledger.newer-record",
+        "A record was written by a newer prodkit than this one.",
+        fix="upgrade prodkit here, too",
+    )
 
 
 def _read_or_make(path: Path, make: Any) -> bytes:

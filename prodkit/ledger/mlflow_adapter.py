@@ -24,6 +24,7 @@ from prodkit.ledger.client import files_below, open_client, search_runs, search_
 from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
+from prodkit.ledger.mlflow_file import compact_file, make_file
 from prodkit.ledger.reach import public_uri
 from prodkit.records import FeedbackRecord
 
@@ -40,6 +41,7 @@ _BARS = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _LINKS_PER_CALL = 100
 _PARAM, _TAG, _TRACE_TAG, _NAME = 6000, 8000, 4096, 250
 _BAD_KEY = re.compile(r"[^\w\-./ :]")
+_SQLITE = "sqlite:///"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 _TRACE_TAG_PREFIX = "mlflow.traceTag."
 
@@ -106,6 +108,8 @@ class Mlflow:
                 return self._find_or_create()
             # a fresh SQLite crashes when several processes migrate it at once
             with locked(self._lock, timeout=60.0):
+                if self.uri.startswith(_SQLITE):
+                    make_file(Path(self.uri.removeprefix(_SQLITE)))
                 return self._find_or_create()
 
     def _find_or_create(self) -> str:
@@ -255,13 +259,9 @@ class Mlflow:
 
     def forget(self) -> None:
         """Leave nothing of deleted rows in the file of the project's own SQLite; a server's database is its own."""
-        import sqlite3
-        from contextlib import closing
-
-        if self.uri.startswith("sqlite:///"):
-            with told(), closing(sqlite3.connect(self.uri.removeprefix("sqlite:///"), timeout=30.0)) as database:
-                database.execute("VACUUM")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self.uri.startswith(_SQLITE):
+            with told():
+                compact_file(Path(self.uri.removeprefix(_SQLITE)))
 
     def register_prompt(
         self, name: str, template: str, parameters: Mapping[str, Any], tags: Mapping[str, str], digest: str

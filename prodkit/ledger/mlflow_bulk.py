@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _DIALECTS = {"sqlite", "postgresql", "mysql"}
 _METADATA_LENGTH = 250
+_PREVIEW = 300  # characters: what a list of traces shows; MLflow would keep 1,000 of a text that the span holds anyway
+_PACKED = (",", ":")
 _COST = "mlflow.llm.cost"
 _COLUMNS = {
     "trace_info": {
@@ -81,6 +83,7 @@ _NEEDED = (
     "TraceJSONEncoder",
     "TOKEN_COLUMN_BY_KEY",
     "COST_COLUMN_BY_KEY",
+    "PROMOTED_TRACE_METADATA_KEYS",
     "SqlAlchemyStore",
 )
 
@@ -195,7 +198,7 @@ class _Rows:
             "status": span.status.status_code,
             "start_time_unix_nano": span.start_time_ns,
             "end_time_unix_nano": span.end_time_ns,
-            "content": json.dumps(content, cls=mlflow.TraceJSONEncoder, ensure_ascii=False),
+            "content": json.dumps(content, cls=mlflow.TraceJSONEncoder, ensure_ascii=False, separators=_PACKED),
             **{key: mlflow.finite_float_or_none(cost.get(key)) for key in ("input_cost", "output_cost", "total_cost")},
             "model_name": model,
             "model_provider": provider,
@@ -237,14 +240,16 @@ class _Rows:
         return mlflow.aggregate_usage_from_span_nodes(nodes) or {}
 
     def _preview(self, value: str | None, role: str) -> str | None:
-        return self._mlflow._get_truncated_preview(value, role=role) if value else None  # noqa: SLF001
+        preview = self._mlflow._get_truncated_preview(value, role=role) if value else None  # noqa: SLF001
+        return preview if preview is None or len(preview) <= _PREVIEW else preview[: _PREVIEW - 3] + "..."
 
     def _add_labels(self, trace: OutgoingTrace) -> None:
         where = self._store._get_trace_artifact_location_tag(self._experiment, trace.trace_id)  # noqa: SLF001
         tags = {**trace.tags, where.key: where.value, "mlflow.trace.spansLocation": "TRACKING_STORE"}
         tags.pop("mlflow.traceName", None)  # a column of its own
         metadata = {key: value[:_METADATA_LENGTH] for key, value in trace.metadata.items()}
-        metadata.pop("mlflow.trace.session", None)  # likewise
+        for key in self._mlflow.PROMOTED_TRACE_METADATA_KEYS:  # likewise: session, tokens, cost
+            metadata.pop(key, None)
         if trace.run_id:
             metadata["mlflow.sourceRun"] = trace.run_id
         if trace.prompts:

@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import base64
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from prodkit.records import Status
 from prodkit.resilience.call import REPLAY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from decimal import Decimal
 
     from prodkit.records import Attempt, CallRecord, CallSpan, Usage
 
 USAGE = "mlflow.chat.tokenUsage"
 COST = "mlflow.llm.cost"
 USER, SESSION = "mlflow.trace.user", "mlflow.trace.session"
-_TRACE_USAGE, _TRACE_COST = "mlflow.trace.tokenUsage", "prodkit.cost_usd"
 _LOG_LEVEL = "20"  # MLflow's own words for a span that is neither debugging nor a warning
 
 # MLflow cuts the first two out of the raw text, where half a secret could hide from a redactor; the ledger makes its
 # own, and its sums are made of the calls
-_SAID_BY_CALLS = ("mlflow.traceInputs", "mlflow.traceOutputs", _TRACE_USAGE, "mlflow.trace.cost")
+_SAID_BY_CALLS = ("mlflow.traceInputs", "mlflow.traceOutputs", "mlflow.trace.tokenUsage", "mlflow.trace.cost")
 _OF_THE_RUN = "mlflow.source."  # script, commit, branch: said once, by the run, and not again by each of its traces
 
 
@@ -46,12 +46,12 @@ def attributes(call: CallRecord) -> dict[str, str]:
         "mlflow.llm.model": call.model,
         "mlflow.llm.provider": call.provider,
         "prodkit.request_id": call.request_id,
-        "prodkit.status": call.status.value,
-        "prodkit.cost.status": call.cost.status,
+        "prodkit.status": call.status.value if call.status != Status.OK else "",
+        "prodkit.cost.status": call.cost.status if call.cost.status != "priced" else "",
         "prodkit.cost.source": call.cost.source,
         "prodkit.data_source": call.data_source,
         "prodkit.purpose": call.purpose,
-        "prodkit.served_by": call.served_by,
+        "prodkit.served_by": call.served_by if call.served_by != f"{call.provider}/{call.model}" else "",
         "user.id": call.user,
         "session.id": call.session,
         "prodkit.first_token_seconds": call.first_token_seconds,
@@ -84,7 +84,9 @@ def _costs(total: Decimal, input_usd: Decimal | None) -> dict[str, float]:
 
 
 def attempt_events(started: datetime, attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
-    """One event for each attempt of a call, at its end."""
+    """One event for each attempt of a call, at its end; none for a call that went well at once: its span says that."""
+    if len(attempts) == 1 and not attempts[0].failed and not attempts[0].waited and attempts[0].breaker == "closed":
+        return []
     at = _nanoseconds(started)
     events = []
     for attempt in attempts:
@@ -103,7 +105,10 @@ def attempt_events(started: datetime, attempts: Sequence[Attempt]) -> list[dict[
 def tags(calls: Sequence[CallRecord]) -> dict[str, str]:
     """What a trace's calls say of it, to be searched for in MLflow."""
     said = {}
-    for name in ("user", "data_source", "purpose"):
+    users = {call.user for call in calls} - {""}
+    if len(users) > 1:  # one alone is MLflow's own field
+        said["prodkit.user"] = ", ".join(sorted(users))
+    for name in ("data_source", "purpose"):
         if values := sorted({getattr(call, name) for call in calls} - {""}):
             said[f"prodkit.{name}"] = ", ".join(values)
     for flag in ("simulated", "degraded"):
@@ -122,21 +127,9 @@ def run_tags(name: str, run_key: str) -> dict[str, str]:
 
 
 def metadata(calls: Sequence[CallRecord]) -> dict[str, str]:
-    """The sums over a trace's calls, and who asked first, as MLflow keeps them."""
+    """Who asked first, as MLflow keeps it. MLflow sums up tokens and cost itself, from the spans."""
     said = {USER: calls[0].user, SESSION: calls[0].session} if calls else {}
-    counted = [call.usage for call in calls if call.usage.input_tokens is not None]
-    if counted:
-        sums = _usage_sums(counted)
-        said[_TRACE_USAGE] = json.dumps(sums)
-    priced = [call.cost.usd for call in calls if call.cost.usd is not None]
-    if priced:
-        said[_TRACE_COST] = str(sum(priced, Decimal(0)))
     return {name: value for name, value in said.items() if value}
-
-
-def _usage_sums(counted: Sequence[Usage]) -> dict[str, int]:
-    read, written = (sum(getattr(one, name) or 0 for one in counted) for name in ("input_tokens", "output_tokens"))
-    return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
 
 
 def alone(

@@ -246,7 +246,7 @@ def test_an_erased_call_has_no_trace(here, client, when):
 
 
 def test_users_known_by_an_address_stay_two(shipped, client):
-    """Whoever is known by an e-mail address has the same stand-in in the trace's tag, its metadata and its span."""
+    """Whoever is known by an e-mail address has the same stand-in in the trace's metadata and its span."""
     from prodkit.capture import request
 
     def calls():
@@ -255,9 +255,8 @@ def test_users_known_by_an_address_stay_two(shipped, client):
                 _ask(client, "x")
 
     traces, opened = shipped(calls)
-    named = [trace.info.tags["prodkit.user"] for trace in traces]
+    named = [trace.info.trace_metadata["mlflow.trace.user"] for trace in traces]
     assert named == [opened.ledger.keyring.pseudonym(f"{name}@northwind.example") for name in ("ada", "bob")]
-    assert named == [trace.info.trace_metadata["mlflow.trace.user"] for trace in traces]
     assert named == [trace.data.spans[0].attributes["user.id"] for trace in traces]
 
 
