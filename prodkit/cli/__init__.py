@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import click
 
 from prodkit.errors import ProdkitError, nearest
+from prodkit.light_imports import skip_slow_imports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a `ProdkitError` becomes its text on stderr and its exit code."""
+    skip_slow_imports()
     try:
         cli.main(args=None if argv is None else list(argv), prog_name="prodkit", standalone_mode=True)
     except ProdkitError as error:

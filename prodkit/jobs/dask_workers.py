@@ -5,6 +5,7 @@ The workers must see the job folder and the project's state folder under the sam
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +57,12 @@ class DaskWorkers:
     def _client(self, distributed: Any) -> Iterator[Any]:
         import dask
 
-        settings = {"distributed.scheduler.allowed-failures": _LOST_WORKERS}
+        settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": _LOST_WORKERS}
+        if not self._scheduler and sys.platform == "linux":
+            settings["distributed.worker.multiprocessing-method"] = "forkserver"
         with dask.config.set(settings):
+            if not self._scheduler:
+                _preload(distributed)
             if not self._scheduler:
                 with (
                     distributed.LocalCluster(
@@ -78,6 +83,13 @@ class DaskWorkers:
                 ) from None
             with client:
                 yield client
+
+
+def _preload(distributed: Any) -> None:
+    """Let this machine's workers be forked from a process that has their imports behind it, once for all of them."""
+    context = distributed.utils.get_mp_context()  # its first call sets modules of Dask's own
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["prodkit.jobs.worker_imports"])
 
 
 def _results(distributed: Any, futures: dict[Any, Work], stop: StopRequest) -> Iterator[ItemResult]:

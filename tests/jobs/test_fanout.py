@@ -148,8 +148,8 @@ def test_a_killed_dask_worker_costs_only_its_item(
             time.sleep(0.1)
         kernel = psutil.Process(int((work / "kernel").read_text()))
         (work / "killed").touch()
-        # the kernel is forked from a process of the worker's
-        next(one for one in kernel.parents() if "spawn_main" in " ".join(one.cmdline())).kill()
+        # the kernel is forked from a process of the worker's, which is forked from multiprocessing's fork server
+        next(one for one in kernel.parents() if "forkserver" in " ".join(one.cmdline())).kill()
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
