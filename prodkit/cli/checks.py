@@ -145,13 +145,13 @@ def _writing(project: Project) -> Iterator[Finding]:
 
 
 def _mlflow(project: Project) -> Iterator[Finding]:
-    from prodkit.ledger.reach import probe, public_uri
+    from prodkit.ledger.reach import find_obstacle, public_uri
 
     where = public_uri(project.tracking_uri)
-    reason = probe(project.tracking_uri)
-    if reason:
-        what = f"MLflow at {where} can't be reached ({reason}); records wait in the journal"
-        yield Finding("error", "mlflow", what, "start it, or unset MLFLOW_TRACKING_URI")
+    failure = find_obstacle(project.tracking_uri)
+    if failure is not None:
+        error = failure.as_error(where)
+        yield Finding("error", "mlflow", f"{error.what} {where}; records wait in the journal", error.fix)
     else:
         yield Finding("ok", "mlflow", f"{where}, experiment `{project.experiment}`")
 

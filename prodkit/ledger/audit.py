@@ -13,11 +13,13 @@ from prodkit.errors import ConfigError
 from prodkit.ledger import cache, events, replay
 from prodkit.ledger.chain import Entry, decode, intact
 from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpoints, take_checkpoint
+from prodkit.ledger.client import check
 from prodkit.ledger.destinations import connect, current_destination, tracking_uri
 from prodkit.ledger.erasure import Scrubbed, Scrubber, words_of
 from prodkit.ledger.journal import Event
 from prodkit.ledger.ledger import Ledger
 from prodkit.ledger.mlflow_adapter import OutgoingRun
+from prodkit.ledger.mlflow_errors import explained
 from prodkit.ledger.prompts import is_made_with, texts_in
 from prodkit.ledger.reach import probe, public_uri
 from prodkit.ledger.reading import count_pending
@@ -100,13 +102,15 @@ class Audit:
             files: checkpoints that were kept elsewhere.
 
         Raises:
-            ConfigError: there is no journal, or MLflow can't be reached.
+            ConfigError: there is no journal, or MLflow doesn't let us in.
+            TransientError: MLflow can't be reached.
         """
         self._require()
         found = local_checkpoints(self._places.checkpoints)
         found += [(str(file), file.read_text(encoding="utf-8")) for file in files]
         if remote:
-            found += self._mlflow().checkpoints()
+            with explained(public_uri(tracking_uri(self.project))):
+                found += self._mlflow().checkpoints()
         claims, flaws = claims_of(found, self._ledger.keyring.signing_key.public_key().public_bytes_raw().hex())
         outcome = verify_journal(self._places.journal, [*claims, *self._cursors()])
         return dataclasses.replace(outcome, flaws=(*flaws, *outcome.flaws), checkpoints=len(found))
@@ -168,7 +172,8 @@ class Audit:
                 then nobody knows the words to look for in its artifacts.
 
         Raises:
-            ConfigError: nothing is held of this user, or MLflow can't be reached.
+            ConfigError: nothing is held of this user, or MLflow doesn't let us in.
+            TransientError: MLflow can't be reached; nothing was erased, and it can be said again.
         """
         self._require()
         subject = self._ledger.keyring.pseudonym(user)
@@ -181,6 +186,10 @@ class Audit:
                 "The journal holds nothing of this user.",
                 fix="give the id as it was given to `prodkit.request(user=...)`",
             )
+        with explained(public_uri(tracking_uri(self.project))):
+            return self._erase(user, subject, requests, traces, without_mlflow=without_mlflow)
+
+    def _erase(self, user: str, subject: str, requests: int, traces: list[str], *, without_mlflow: bool) -> Erasure:
         if not without_mlflow:
             self._mlflow()  # while the words can still be read, or not at all
             self.sync()
@@ -317,13 +326,7 @@ class Audit:
         return [_read_aloud(feedback) for feedback in said]
 
     def _mlflow(self) -> Any:
-        if reason := probe(tracking_uri(self.project)):
-            raise ConfigError(
-                "ledger.mlflow-unreachable",
-                f"MLflow can't be reached ({reason}).",
-                where=current_destination(self.project).rpartition("|")[0],
-                fix="start it or correct MLFLOW_TRACKING_URI",
-            )
+        check(tracking_uri(self.project))
         return connect(self.project, self._places, current_destination(self.project))
 
     def _cursors(self) -> list[Claim]:

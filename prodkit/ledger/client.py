@@ -7,14 +7,30 @@ so that nothing works against a file alone and nothing is cut off in silence.
 
 from __future__ import annotations
 
+import logging
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from prodkit.ledger.mlflow_errors import Failure, explained, find_failure, not_mlflow, of_status
+from prodkit.ledger.patience import answer_seconds, bounded
+from prodkit.ledger.reach import find_obstacle, public_uri, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 RUNS, TRACES, VERSIONS = 1000, 500, 1000
 """Entries a page: never more than any MLflow server gives."""
+_CONNECT = 5.0  # seconds until a host that is there has taken the connection
+_SLOW = 3.0
+_FRESH = 10.0  # seconds for which an answer says that the server is there
+_QUESTION = "/api/2.0/mlflow/experiments/search"
+_IMPORT = 60.0  # seconds that the first import of MLflow may take, on a machine that is busy
 _IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
+
+
+_named_slow: set[str] = set()
+_answered: dict[str, float] = {}  # address -> when it has answered
 
 
 def open_client(uri: str) -> Any:
@@ -25,6 +41,86 @@ def open_client(uri: str) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(uri, registry_uri=uri)
+
+
+@contextmanager
+def asking(uri: str) -> Iterator[Any]:
+    """MLflow's client for an act that somebody waits for: it fails within seconds, and says what can be done.
+
+    Raises:
+        TransientError: `ledger.mlflow-unreachable` and its like: waiting helps.
+        ConfigError: a setting has to be corrected, and is named.
+    """
+    with explained(public_uri(uri)), bounded():
+        check(uri)
+        yield open_client(uri)
+
+
+def check(uri: str) -> None:
+    """Raise what stands between us and this MLflow, as an error for a person; nothing when it answers.
+
+    A slow server is waited for as long as MLflow's own setting says, and named as the reason.
+    """
+    begun = time.monotonic()
+    failure = find_obstacle(uri)
+    if failure is not None:
+        raise failure.as_error(public_uri(uri))
+    if (waited := time.monotonic() - begun) > _SLOW and uri not in _named_slow:
+        _named_slow.add(uri)
+        said = "MLflow at %s takes %.0f s for an answer; this waits for several of them."
+        logging.getLogger("prodkit").warning(said, public_uri(uri), waited)
+
+
+def ask_server(uri: str, patience: float | None = None) -> Failure | None:
+    """Why a server can't be used now, asked through MLflow's own session; None when it answers as MLflow does.
+
+    Args:
+        uri: an address that begins with http:// or https://.
+        patience: seconds in all, names and handshakes included; None waits as long as MLflow's client would for one
+            answer, and takes a server that has just answered for one that is there.
+    """
+    if patience is None:
+        if time.monotonic() - _answered.get(uri, -_FRESH) < _FRESH:
+            return None
+        return _ask(uri, answer_seconds())
+    try:
+        within(_IMPORT, lambda: __import__("mlflow.tracking"))
+        done, failure = within(patience, lambda: _ask(uri, patience))
+    except RuntimeError:  # the interpreter is ending and starts no thread
+        return Failure("unreachable", "the process is ending")
+    return failure if done else Failure("slow", f"no answer within {patience:g} s")
+
+
+def _ask(uri: str, seconds: float) -> Failure | None:
+    try:
+        from mlflow.utils.rest_utils import http_request
+
+        answer = http_request(
+            open_client(uri)._tracking_client.store.get_host_creds(),  # noqa: SLF001  no other way to all its settings
+            _QUESTION,
+            "GET",
+            params={"max_results": 1},
+            timeout=(min(_CONNECT, seconds), seconds),
+            max_retries=0,
+            raise_on_status=False,
+        )
+        failure = of_status(answer.status_code)
+        if failure is None and not isinstance(_json(answer), dict):
+            failure = not_mlflow()
+    except Exception as error:
+        failure = find_failure(error) or Failure("failed", type(error).__name__)
+    if failure is None:
+        _answered[uri] = time.monotonic()
+    else:
+        _answered.pop(uri, None)
+    return failure
+
+
+def _json(answer: Any) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
 
 
 def pages(ask: Callable[..., Any], *, size: int, most: int | None = None) -> Iterator[Any]:
@@ -67,19 +163,26 @@ def search_traces(client: Any, experiments: Sequence[str], condition: str) -> It
     return pages(ask, size=TRACES)
 
 
+def found_or_none(ask: Callable[[], Any]) -> Any:
+    """What MLflow gives, None where it says that there is no such thing; any other error stays one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return ask()
+    except MlflowException as error:
+        failure = find_failure(error)
+        if failure is None or failure.kind != "refused":
+            raise
+        return None
+
+
 def search_versions(client: Any, name: str, *, most: int | None = None) -> list[Any]:
     """The versions of a prompt, newest first; none when there is no such prompt."""
-    from mlflow.exceptions import MlflowException
 
     def ask(**page: Any) -> Any:
         return client.search_prompt_versions(name, **page)
 
-    try:
-        return list(pages(ask, size=VERSIONS, most=most))
-    except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}:
-            return []
-        raise
+    return found_or_none(lambda: list(pages(ask, size=VERSIONS, most=most))) or []
 
 
 def newest_versions(client: Any) -> dict[str, int]:

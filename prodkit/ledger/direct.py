@@ -7,7 +7,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.destinations import connect, current_destination, tracking_uri
-from prodkit.ledger.reach import probe, within
+from prodkit.ledger.mlflow_errors import Failure, find_failure
+from prodkit.ledger.patience import bounded
+from prodkit.ledger.reach import find_obstacle, is_server, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +40,8 @@ class Direct:
         self._shipments = shipments
         self._creations: dict[str, Creation] = {}
         self._until = 0.0
-        self.problem = ""
+        self._obstacle: Failure | None = None
+        self._where = ""
 
     def create_run(self, spec: Mapping[str, Any]) -> ShippedRun | None:
         """The run, or None when MLflow doesn't answer in time; shipping makes it then."""
@@ -57,25 +60,36 @@ class Direct:
         if time.monotonic() < self._until:
             return None
         uri = tracking_uri(self._project)
-        if reason := probe(uri, _PROBE):
-            return self._leave_alone(reason)
+        if (failure := find_obstacle(uri, _PROBE)) is not None:
+            return self._leave_alone(failure)
         patience = _PATIENCE if self._warm(uri) else _FIRST_TIME
         try:
-            done, result = within(patience, lambda: act(self._creation()))
+            done, result = within(patience, lambda: self._bounded(act))
         except Exception as error:
-            return self._leave_alone(str(error) or type(error).__name__)
+            known = find_failure(error) or find_failure(error.__cause__ or error)
+            return self._leave_alone(known or Failure("unreachable", str(error) or type(error).__name__))
         if not done:
-            return self._leave_alone(f"no answer within {patience:g} s")
-        self.problem = ""
+            return self._leave_alone(Failure("slow", f"not done within {patience:g} s"))
+        self._obstacle = None
         return result
+
+    @property
+    def problem(self) -> str:
+        """Why the last run or prompt wasn't made at once: a sentence with its code and fix; empty when it was."""
+        return self._obstacle.while_records_wait(self._where) if self._obstacle is not None else ""
+
+    def _bounded(self, act: Callable[[Creation], Any]) -> Any:
+        with bounded():  # it goes on in its thread after our patience has ended, and holds the lock of creation
+            return act(self._creation())
 
     def _warm(self, uri: str) -> bool:
         if "mlflow.tracking" not in sys.modules:
             return False
-        return uri.startswith("http") or bool(self._creations)
+        return is_server(uri) or bool(self._creations)
 
-    def _leave_alone(self, reason: str) -> None:
-        self.problem = reason
+    def _leave_alone(self, failure: Failure) -> None:
+        self._obstacle = failure
+        self._where = current_destination(self._project).rpartition("|")[0]
         self._until = time.monotonic() + _LEAVE_ALONE
 
     def _creation(self) -> Creation:

@@ -304,17 +304,17 @@ class Ledger:
         before = self._pending()
         if before == 0:
             return FlushReport(0, 0)
-        reason = self._ship_here() if self._inline else self._wait(timeout)
+        reason = self._ship_within(timeout) if self._inline else self._wait(timeout)
         pending = self._pending()
         return FlushReport(max(0, before - pending), pending, reason if pending else "")
 
     @property
     def problem(self) -> str:
         """Why records wait instead of being shipped: one sentence with its code and fix, empty when all is well."""
-        reason = self._direct.problem
-        if not reason:
-            reason, at = self._shipments.noted("problem") if self.places.ship_db.exists() else ("", 0.0)
-            reason = reason if time.time() - at < 300.0 else ""  # noqa: PLR2004  five minutes: later it says nothing about now
+        if said := self._direct.problem:
+            return said
+        reason, at = self._shipments.noted("problem") if self.places.ship_db.exists() else ("", 0.0)
+        reason = reason if time.time() - at < 300.0 else ""  # noqa: PLR2004  five minutes: later it says nothing about now
         reason = reason or self._helper.problem
         if not reason:
             return ""
@@ -410,6 +410,15 @@ class Ledger:
         from prodkit.ledger.shipping import Shipping
 
         return Shipping(self.places, self.keyring, partial(connect, self.project, self.places)).run().reason
+
+    def _ship_within(self, timeout: float) -> str:
+        from prodkit.ledger.reach import within
+
+        try:
+            done, reason = within(timeout, self._ship_here)
+        except RuntimeError:  # the interpreter is ending and starts no thread
+            return self._ship_here()
+        return str(reason) if done else f"not done within {timeout:g} s"
 
     def _wait(self, timeout: float) -> str:
         begun, deadline = time.time(), time.monotonic() + timeout

@@ -95,7 +95,7 @@ class Mlflow:
         if not self._id:
             try:
                 self._id = self._prepare()
-            except RejectedError as error:
+            except (RejectedError, UncertainError) as error:
                 raise UnreachableError(f"the experiment `{self._experiment}` can't be used: {error}") from error
         return self._id
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
-from prodkit.ledger.client import newest_versions, open_client, search_runs, search_traces, search_versions
+from prodkit.ledger.client import asking, found_or_none, newest_versions, search_runs, search_traces, search_versions
 from prodkit.ledger.mlflow_prices import METRIC
 from prodkit.records import PromptVersion
 
@@ -130,16 +130,13 @@ def run_tree(project: Project, run_id: str) -> tuple[RunView, tuple[RunView, ...
     Raises:
         ConfigError: `review.no-run`, the project's MLflow has no such run.
     """
-    client = _client(project)
-    from mlflow.exceptions import MlflowException
-
-    try:
-        root = client.get_run(run_id)
-    except MlflowException as error:
-        raise ConfigError(
-            "review.no-run", f"There is no run `{run_id}`.", where="MLflow", fix="list runs with `prodkit runs`"
-        ) from error
-    return _view(root), tuple(_below(client, root))
+    with asking(project.tracking_uri) as client:
+        root = found_or_none(lambda: client.get_run(run_id))
+        if root is None:
+            raise ConfigError(
+                "review.no-run", f"There is no run `{run_id}`.", where="MLflow", fix="list runs with `prodkit runs`"
+            )
+        return _view(root), tuple(_below(client, root))
 
 
 def prompts_of(project: Project, runs: tuple[RunView, ...]) -> tuple[PromptView, ...]:
@@ -149,27 +146,28 @@ def prompts_of(project: Project, runs: tuple[RunView, ...]) -> tuple[PromptView,
         for run in runs
         for item in json.loads(run.tags.get("mlflow.linkedPrompts", "[]"))
     }
-    client = _client(project)
-    return tuple(_prompt(client, name, version) for name, version in sorted(linked))
+    if not linked:
+        return ()
+    with asking(project.tracking_uri) as client:
+        return tuple(_prompt(client, name, version) for name, version in sorted(linked))
 
 
 def approve_prompts(project: Project, prompts: tuple[PromptView, ...]) -> None:
     """Point the alias `approved` of each prompt to the version that was seen."""
-    client = _client(project)
-    for prompt in prompts:
-        client.set_prompt_alias(prompt.name, _APPROVED, prompt.version)
+    if not prompts:
+        return
+    with asking(project.tracking_uri) as client:
+        for prompt in prompts:
+            client.set_prompt_alias(prompt.name, _APPROVED, prompt.version)
 
 
 def registered_prompt(project: Project, name: str, version: int | None = None) -> PromptVersion | None:
     """A version of a prompt as the registry has it, the newest by default; None when there is no such version."""
-    from mlflow.exceptions import MlflowException
-
-    client = _client(project)
-    newest = search_versions(client, name, most=1) if version is None else ()
-    try:
-        found = client.get_prompt_version(name, version) if version is not None else next(iter(newest), None)
-    except MlflowException:
-        return None
+    with asking(project.tracking_uri) as client:
+        if version is None:
+            found = next(iter(search_versions(client, name, most=1)), None)
+        else:
+            found = found_or_none(lambda: client.get_prompt_version(name, version))
     if found is None:
         return None
     return PromptVersion(name, int(found.version), "", str(found.template))
@@ -177,13 +175,18 @@ def registered_prompt(project: Project, name: str, version: int | None = None) -
 
 def registered_prompts(project: Project) -> dict[str, int]:
     """Name -> newest version of the prompts in the registry."""
-    return newest_versions(_client(project))
+    with asking(project.tracking_uri) as client:
+        return newest_versions(client)
 
 
 def judgements(project: Project, name: str, values: tuple[str, ...]) -> list[Judgement]:
     """The assessments of this name with one of these values that people have given in the project, oldest first."""
-    client = _client(project)
-    experiment = client.get_experiment_by_name(project.experiment)
+    with asking(project.tracking_uri) as client:
+        return sorted(_judgements(client, project.experiment, name, values), key=lambda one: one.given)
+
+
+def _judgements(client: Any, experiment_name: str, name: str, values: tuple[str, ...]) -> list[Judgement]:
+    experiment = client.get_experiment_by_name(experiment_name)
     found, parents = [], dict[str, str]()
     for value in values if experiment is not None else ():
         for trace in search_traces(client, [experiment.experiment_id], f"feedback.`{name}` = '{value}'"):
@@ -199,7 +202,7 @@ def judgements(project: Project, name: str, values: tuple[str, ...]) -> list[Jud
                 for item in trace.info.assessments
                 if item.name == name and item.value == value and item.source.source_type == "HUMAN"
             ]
-    return sorted(found, key=lambda one: one.given)
+    return found
 
 
 def _upwards(client: Any, run_id: str, parents: dict[str, str]) -> tuple[str, ...]:
@@ -238,19 +241,15 @@ def _children(client: Any, root: Any, parents: Sequence[str]) -> list[Any]:
 
 
 def _search(project: Project, condition: str) -> list[RunView]:
-    client = _client(project)
-    experiment = client.get_experiment_by_name(project.experiment)
-    if experiment is None:
-        return []
-    return [_view(run) for run in search_runs(client, [experiment.experiment_id], condition)]
+    with asking(project.tracking_uri) as client:
+        experiment = client.get_experiment_by_name(project.experiment)
+        if experiment is None:
+            return []
+        return [_view(run) for run in search_runs(client, [experiment.experiment_id], condition)]
 
 
 def _milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
-
-
-def _client(project: Project) -> Any:
-    return open_client(project.tracking_uri)
 
 
 def _view(run: Any) -> RunView:
@@ -283,11 +282,8 @@ def _dataset(item: Any) -> DatasetView:
 
 
 def _prompt(client: Any, name: str, version: int) -> PromptView:
-    from mlflow.exceptions import MlflowException
-
     seen = client.get_prompt_version(name, version)
-    try:
-        approved = client.get_prompt_version_by_alias(name, _APPROVED)
-    except MlflowException:  # nobody approved any version yet
+    approved = found_or_none(lambda: client.get_prompt_version_by_alias(name, _APPROVED))
+    if approved is None:  # nobody approved any version yet
         return PromptView(name, version, str(seen.template))
     return PromptView(name, version, str(seen.template), int(approved.version), str(approved.template))

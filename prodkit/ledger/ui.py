@@ -12,10 +12,11 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
-from prodkit.ledger.client import open_client, search_runs
+from prodkit.ledger.client import asking, found_or_none, search_runs
+from prodkit.ledger.reach import is_server, public_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +70,8 @@ def serve(project: Project, *, run_id: str | None = None, port: int = 0) -> Iter
         ConfigError: `ui.empty`, `ui.no-run`, `ui.failed`.
     """
     place = _place(project, run_id)
-    if project.tracking_uri.startswith(("http://", "https://")):
-        base = project.tracking_uri.rstrip("/")
+    if is_server(project.tracking_uri):
+        base = public_uri(project.tracking_uri).rstrip("/")
         yield Server(base, base + place)
         return
     log = project.state / "ui.log"
@@ -84,23 +85,24 @@ def serve(project: Project, *, run_id: str | None = None, port: int = 0) -> Iter
 
 def _place(project: Project, run_id: str | None) -> str:
     os.environ.update({key: os.environ.get(key, value) for key, value in SERVER_ENVIRONMENT.items()})
-    from mlflow.exceptions import MlflowException
-
     uri = project.tracking_uri
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):  # noqa: PTH110
         raise ConfigError(
             "ui.empty", "Nothing was captured yet.", where=uri, fix="run a cell under `%%prodkit`, or `prodkit demo`"
         )
-    client = open_client(uri)
+    with asking(uri) as client:
+        return _page(client, project.experiment, run_id, uri)
+
+
+def _page(client: Any, experiment_name: str, run_id: str | None, uri: str) -> str:
     if run_id:
-        try:
-            run = client.get_run(run_id)
-        except MlflowException as error:
+        run = found_or_none(lambda: client.get_run(run_id))
+        if run is None:
             raise ConfigError(
                 "ui.no-run", f"There is no run `{run_id}`.", where=uri, fix="leave --run out for the latest"
-            ) from error
+            )
         return f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    experiment = client.get_experiment_by_name(project.experiment)
+    experiment = client.get_experiment_by_name(experiment_name)
     if experiment is None:
         return "/#/experiments"
     latest = search_runs(client, [experiment.experiment_id], newest=True, most=1)

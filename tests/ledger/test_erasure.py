@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from prodkit.cli.audit import audit
-from prodkit.errors import ConfigError
+from prodkit.errors import TransientError
 from prodkit.ledger.audit import Audit
 from prodkit.ledger.erasure import ERASED, Scrubber, words_of
 from prodkit.ledger.shipments import Shipments, ShippedRun
@@ -111,7 +111,7 @@ def test_the_report_says_what_was_reached_and_what_not(project, spoken):
 def test_nothing_is_destroyed_while_mlflow_is_away(project, spoken, monkeypatch):
     """Without MLflow the erasure doesn't begin, because the words in its artifacts couldn't be found later."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match=r"ledger\.mlflow-unreachable"):
+    with pytest.raises(TransientError, match=r"ledger\.mlflow-unreachable"):
         Audit(project).erase("ada")
     assert [erased for _, _, erased in Audit(project).calls(user="ada")] == [False]
 
