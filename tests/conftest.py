@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prodkit.manifest import Project
+    from tests.postgres import Postgres
 
 REPOSITORY = Path(__file__).parents[1]
 QUIET = {
@@ -136,3 +137,14 @@ def example(tmp_path: Path, repository: Path, mlflow_template: Path) -> Project:
     from prodkit.manifest import find_project
 
     return find_project(root)
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests of a process; whoever stops it starts it again."""
+    from tests.postgres import Postgres
+
+    server = Postgres()
+    server.start()
+    yield server
+    server.remove()

@@ -126,8 +126,7 @@ def plan_run(
 
 def _earlier(project: Project, job: str) -> tuple[Entry, ...]:
     """The runs of the job that have ended well, the latest first."""
-    path = project.state / "jobs" / "history.db"
-    entries = History(path).entries(job, limit=_LOOK_BACK) if path.exists() else ()
+    entries = History.of(project).entries(job, limit=_LOOK_BACK)
     return tuple(entry for entry in entries if entry.outcome is Outcome.OK)
 
 

@@ -17,7 +17,7 @@ from prodkit.errors import BudgetError, ProdkitError
 from prodkit.jobs.attempt import warm_up
 from prodkit.jobs.closing import close_lost
 from prodkit.jobs.ends import Outcome, by_exit_code
-from prodkit.jobs.exclusion import locked
+from prodkit.jobs.exclusion import locked_job
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.forks import close_templates
 from prodkit.jobs.history import History
@@ -142,7 +142,8 @@ def run_over(
     check_start(project)
     items = read_items(Path(over), folder.schema, params or {})
     place = project.state / "jobs" / folder.name
-    with locked(place / "lock", f"The job `{folder.name}`"), stop or StopRequest() as stopping:
+    with locked_job(project, folder.name) as hold, stop or StopRequest() as stopping:
+        hold.on_loss(stopping.request)
         fan = _Fanout(folder, project, Path(over), items, options or RunOptions(), again=again)
         publisher = Publisher.open(project, ledger)
         close_lost(fan.history, folder.name, place, publisher)

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prodkit.jobs.ends import Outcome
-from prodkit.stores import Schema
+from prodkit.jobs.exclusion import holder_of
+from prodkit.stores import Schema, owners
+from prodkit.stores.leases import Lease, lost_lease
+from prodkit.stores.opening import database_of, leases_of
 from prodkit.stores.sqlite import SqliteDatabase
 
 if TYPE_CHECKING:
     from prodkit.manifest import Project
     from prodkit.stores import Database, Transaction
+    from prodkit.stores.leases import Leases
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -27,10 +31,11 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, started);
 CREATE INDEX IF NOT EXISTS runs_by_key ON runs (job, key) WHERE key != ''
 """
-SCHEMA = Schema("history", versions=(_TABLES,))
+_PLACES = "ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT ''"  # "" is this machine, as 0.1.0 knew no other
+SCHEMA = Schema("history", versions=(_TABLES, _PLACES))
 _COLUMNS = (
     *("run", "job", "key", "params", "started", "ended", "outcome", "attempts", "error", "output", "run_id", "url"),
-    *("cost", "pid", "parent"),
+    *("cost", "pid", "parent", "place"),
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM runs"  # noqa: S608  fixed words
 
@@ -54,6 +59,12 @@ class Entry:
     cost: str | None
     pid: int
     parent: str
+    place: str = ""
+
+    @property
+    def host(self) -> str:
+        """The name of the machine, container or pod that it ran on; "" when it isn't known."""
+        return owners.host_of(self.place)
 
     @property
     def seconds(self) -> float | None:
@@ -66,24 +77,30 @@ class History:
 
     Args:
         place: the database, or the SQLite file, which is made with its folder on first use.
+        leases: over the machines that share the database; a run of another machine lives as long as its lease.
     """
 
-    def __init__(self, place: Database | Path) -> None:
+    def __init__(self, place: Database | Path, leases: Leases | None = None) -> None:
         self._database = SqliteDatabase(place, SCHEMA) if isinstance(place, Path) else place
+        self._leases, self._held = leases, dict[str, Lease]()
 
     @classmethod
     def of(cls, project: Project) -> History:
-        """The history of a project."""
-        return cls(project.state / "jobs" / "history.db")
+        """The history of a project: its own file, or the database that its machines share."""
+        return cls(database_of(project, SCHEMA, project.state / "jobs" / "history.db"), leases_of(project))
 
     def begin(self, run: str, job: str, *, key: str = "", params: dict[str, Any], parent: str = "") -> None:
         """A run of this process begins."""
+        if self._leases is not None:  # first, so that nobody finds the run without it
+            lease = self._leases.take(_lease_of(run))
+            if isinstance(lease, Lease):
+                self._held[run] = lease
         insert = (
-            "INSERT INTO runs (run, job, key, params, started, outcome, pid, process_started, parent)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run) DO NOTHING"
+            "INSERT INTO runs (run, job, key, params, started, outcome, pid, process_started, parent, place)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run) DO NOTHING"
         )
         known = run, job, key, json.dumps(params, sort_keys=True)
-        process = os.getpid(), _started(os.getpid()), parent
+        process = os.getpid(), _started(os.getpid()), parent, owners.place()
         self._database.write(
             lambda db: db.change(insert, (*known, _time(db).isoformat(), Outcome.RUNNING.value, *process))
         )
@@ -99,11 +116,29 @@ class History:
         self._database.write(lambda db: db.change(f"UPDATE runs SET {sets} WHERE run = ?", new))  # noqa: S608  `known`
 
     def end(self, run: str, outcome: Outcome) -> None:
-        """A run has ended."""
+        """A run has ended. One that another machine has taken for lost stays lost."""
         update = "UPDATE runs SET outcome = ?, exit_code = ?, ended = ? WHERE run = ?"
+        taken = f" AND outcome != '{Outcome.LOST.value}'" if self._leases is not None else ""
         self._database.write(
-            lambda db: db.change(update, (outcome.value, outcome.exit_code, _time(db).isoformat(), run))
+            lambda db: db.change(update + taken, (outcome.value, outcome.exit_code, _time(db).isoformat(), run))
         )
+        lease = self._held.pop(run, None)
+        if lease is not None and self._leases is not None:
+            self._leases.release(lease, forget=True)
+
+    def check(self, run: str) -> None:
+        """Make sure that a run of this process still counts as running, before its end is told to anybody.
+
+        Raises:
+            TransientError: `state.lease-lost`: another machine has taken it for dead.
+        """
+        lease = self._held.get(run)
+        if lease is None or self._leases is None:
+            return
+        self._leases.renew([lease])
+        row = self._database.read(lambda db: db.rows("SELECT outcome FROM runs WHERE run = ?", (run,)))
+        if lease.lost or (row and row[0][0] == Outcome.LOST.value):
+            raise lost_lease(self._leases.where)
 
     def entries(self, job: str = "", *, limit: int = 20, parent: str | None = None) -> tuple[Entry, ...]:
         """The latest runs first; those whose process was killed are marked as lost on the way."""
@@ -120,7 +155,13 @@ class History:
         return next(iter(self._find("WHERE run = ?", run)), None)
 
     def done(self, job: str, key: str) -> Entry | None:
-        """The run that has already succeeded under this idempotency key."""
+        """The run that has already succeeded under this idempotency key.
+
+        Whoever is to begin it otherwise must hold the job: a run that was paused for so long that it counts as lost by
+        then can't succeed any more.
+        """
+        if self._leases is not None:
+            self.settle()
         where = "WHERE job = ? AND key = ? AND outcome = ? ORDER BY started DESC LIMIT 1"
         return next(iter(self._find(where, job, key, Outcome.OK.value)), None)
 
@@ -140,9 +181,9 @@ class History:
 
     def settle(self) -> tuple[str, ...]:
         """Mark the runs whose process is gone without having written an end; returns their ids."""
-        running = "SELECT run, pid, process_started FROM runs WHERE outcome = ?"
+        running = "SELECT run, job, pid, process_started, parent, place FROM runs WHERE outcome = ?"
         rows = self._database.read(lambda db: db.rows(running, (Outcome.RUNNING.value,)))
-        lost = tuple(str(run) for run, pid, began in rows if not _lives(pid, began))
+        lost = self._lost_of([_Running(*row) for row in rows])
         if lost:
             update = "UPDATE runs SET outcome = ?, exit_code = ? WHERE run = ? AND outcome = ?"
             end = Outcome.LOST.value, Outcome.LOST.exit_code
@@ -151,9 +192,49 @@ class History:
             )
         return lost
 
+    def _lost_of(self, running: list[_Running]) -> tuple[str, ...]:
+        """The runs that nobody goes on with: their lease is over, or their process is gone from this machine."""
+        if self._leases is not None:
+            live = self._leases.live([_lease_of(one.run) for one in running])
+            return tuple(one.run for one in running if _lease_of(one.run) not in live)
+        gone = {one.run for one in running if one.is_gone(self._database)}
+        open_ = {one.run for one in running} - gone
+        # an item on another machine, as Dask has them: only the fan-out that it belongs to knows of its end
+        gone |= {one.run for one in running if one.is_elsewhere and one.parent and one.parent not in open_}
+        return tuple(one.run for one in running if one.run in gone)
+
     def _find(self, clause: str, *values: object) -> tuple[Entry, ...]:
         rows = self._database.read(lambda db: db.rows(f"{_SELECT} {clause}", values))
         return tuple(_entry(dict(zip(_COLUMNS, row, strict=True))) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A run without an end."""
+
+    run: str
+    job: str
+    pid: int
+    began: float
+    parent: str
+    place: str
+
+    @property
+    def is_elsewhere(self) -> bool:
+        return bool(self.place) and not owners.is_here(self.place)
+
+    def is_gone(self, database: Database) -> bool:
+        """Whether its process has ended; on another machine, whether nobody has its job's lock by now."""
+        if not self.is_elsewhere:
+            return not _lives(self.pid, self.began)
+        if self.parent:
+            return False
+        holder = holder_of(Path(database.where).parent / self.job / "lock")
+        return holder is None or (holder.place, holder.pid) != (self.place, self.pid)
+
+
+def _lease_of(run: str) -> str:
+    return f"run:{run}"
 
 
 def _time(db: Transaction) -> datetime:

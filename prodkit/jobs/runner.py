@@ -14,7 +14,7 @@ from prodkit.jobs.attempt import Attempter
 from prodkit.jobs.attempts import AttemptResult, Policy, run_attempts
 from prodkit.jobs.closing import close_lost
 from prodkit.jobs.ends import Outcome, by_exit_code
-from prodkit.jobs.exclusion import locked
+from prodkit.jobs.exclusion import Hold, locked_job
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.history import Entry, History
 from prodkit.jobs.kept import Kept
@@ -125,7 +125,8 @@ def run_job(
             started, and the refusal is on record.
         ConfigError: the folder, the manifest, the ownership or a secret is wrong, the kill switch is on, or there is
             nothing to resume; nothing was run.
-        TransientError: another run of this job goes on (`jobs.locked`).
+        TransientError: another run of this job goes on (`jobs.locked`), or the server that holds the state doesn't
+            answer, or has given this run's place to another (`state.*`).
     """
     folder = JobFolder.load(Path(job))
     project = find_place(folder, project)
@@ -134,8 +135,9 @@ def run_job(
     to_mask(values)  # a secret that isn't there is told before anything starts
     history = History.of(project)
     place = project.state / "jobs" / folder.name
-    lock = locked(place / "lock", f"The job `{folder.name}`") if options.parent is None else nullcontext()
-    with lock:
+    patience = options.timeout or folder.index.execution.timeout or inf
+    lock = locked_job(project, folder.name, key=options.key, patience=patience)
+    with lock if options.parent is None else nullcontext(Hold()) as hold:
         done = history.done(folder.name, options.key) if options.key else None
         if done is not None:
             return _repeated(done)
@@ -145,6 +147,7 @@ def run_job(
             clean_job(place, project)
         run = _Run(folder, project, values, options, history, place, notices)
         with nullcontext(stop) if stop else StopRequest() as stopping:
+            hold.on_loss(stopping.request)
             return run.go(publisher, Watchers(on_event, on_attempt), stopping)
 
 
@@ -224,6 +227,7 @@ class _Run:
                 return result
 
             attempts = run_attempts(attempt, self.policy, stop, watchers.event)
+            self.history.check(self.run)
             outcome = attempts[-1].outcome
             if stop.asked and self.policy.transient(outcome):
                 outcome = Outcome.TERMINATED  # the signal came in the wait for the next attempt

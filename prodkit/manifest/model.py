@@ -6,12 +6,14 @@ import re
 from datetime import date  # noqa: TC003  pydantic reads the annotations at run time
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from prodkit.records import DataSource
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d)?")
+_VARIABLE_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
 
@@ -43,9 +45,22 @@ def _variable(value: str) -> str:
     return value
 
 
+def _state_address(value: str) -> str:
+    if value in {"", "local", "mlflow"} or _VARIABLE_REFERENCE.fullmatch(value):
+        return value
+    if not value.startswith(("postgresql://", "postgres://", "postgresql+")):
+        raise ValueError("write `local`, `mlflow`, an address `postgresql://user@host/database`, or `${VARIABLE}`")
+    parts = urlsplit(value)
+    said = [parts.password or "", *parse_qs(parts.query).get("password", [])]
+    if any(word and not _VARIABLE_REFERENCE.fullmatch(word) for word in said):
+        raise ValueError("a password is no part of the manifest: write `${VARIABLE}`, or use PGPASSWORD or PGPASSFILE")
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Money = Annotated[Decimal, BeforeValidator(_money), Field(ge=0)]
 Name = Annotated[str, AfterValidator(_name)]
+StateAddress = Annotated[str, AfterValidator(_state_address)]
 KeyVariable = Annotated[str, AfterValidator(_variable)]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 
@@ -342,6 +357,11 @@ class Manifest(Section):
     job: Job = Job()
     compliance: Compliance = Compliance()
     redaction: Redaction = Redaction()
+    state: StateAddress = Field(
+        default="",
+        description="Where budgets, locks, history and idempotency keys are kept: in the project's folder by default; "
+        "`postgresql://user@host/database` or `mlflow` (MLflow's own PostgreSQL) for several machines. No password.",
+    )
     runbook: str = Field(default="", description="Path or URL of the runbook.")
     kill_switch: str = Field(default="", description="Path of a file; while it exists, no call and no job starts.")
 

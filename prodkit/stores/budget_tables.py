@@ -57,7 +57,7 @@ class BudgetTables:
             UnavailableError: the database can't be used.
         """
         try:
-            return self.database.write(lambda transaction: work(_Book(transaction)))
+            return self.database.write(lambda transaction: work(_Book(transaction, shared=self.database.shared)))
         except (ConfigError, TransientError) as error:
             if not error.code.startswith("state."):
                 raise
@@ -65,10 +65,10 @@ class BudgetTables:
 
 
 class _Book:
-    __slots__ = ("_transaction",)
+    __slots__ = ("_shared", "_transaction")
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Transaction, *, shared: bool) -> None:
+        self._transaction, self._shared = transaction, shared
 
     @property
     def now(self) -> float:
@@ -103,7 +103,8 @@ class _Book:
         rows = self._transaction.rows("SELECT id, owner, until, amount, keys FROM reservations")
         if not rows:
             return
-        gone, moment = {owner: owners.is_gone(owner) for owner in {row[1] for row in rows}}, self.now
+        gone = {owner: owners.is_gone(owner, shared=self._shared) for owner in {row[1] for row in rows}}
+        moment = self.now
         for name, owner, until, amount, keys in rows:
             if until < moment or gone[owner]:
                 self._transaction.change("DELETE FROM reservations WHERE id = ?", (name,))

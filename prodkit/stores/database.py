@@ -24,8 +24,8 @@ class Schema:
 
     Args:
         name: the store's name.
-        versions: the statements that lead from each version to the next, with `;` between them; version 1 is what 0.1.0
-            wrote.
+        versions: the statements that lead from each version to the next, with `;` between them; the first version is
+            what 0.1.0 wrote.
         forget: a statement that removes what is older than the second that it is given, and that age in seconds.
     """
 
@@ -37,7 +37,9 @@ class Schema:
 class Transaction(Protocol):
     """One transaction: all of it happens, or nothing."""
 
-    repeated: bool  # an earlier try was cut off, and may have been committed all the same
+    @property
+    def repeated(self) -> bool:
+        """Whether an earlier try was cut off, and may have been committed all the same."""
 
     @property
     def now(self) -> float:
@@ -58,10 +60,11 @@ class Database(Protocol):
 
     Raises:
         TransientError: `state.unavailable`: it doesn't answer for the moment.
-        ConfigError: `state.unusable`, or `state.newer`: a later version of prodkit has changed its tables.
+        ConfigError: `state.unusable`, `state.refused`, or `state.newer`: a later prodkit has changed its tables.
     """
 
     where: str  # the file, or the address without a password
+    shared: bool  # by several machines, whose processes this one can't look at
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Do `work` in a transaction that excludes other writers; rolled back when it raises.

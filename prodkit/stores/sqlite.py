@@ -64,6 +64,8 @@ class SqliteDatabase:
             and not a power cut. Doesn't work on network folders.
     """
 
+    shared = False
+
     def __init__(self, path: Path, schema: Schema, *, fast: bool = False) -> None:
         self.path, self.schema, self.fast = path, schema, fast
         self.where = str(path)
@@ -73,7 +75,11 @@ class SqliteDatabase:
         return self._do("BEGIN IMMEDIATE", work)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
-        """One transaction that only reads."""
+        """One transaction that only reads. Of a file that isn't there it finds nothing, and makes none."""
+        if not self.path.exists():
+            with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+                self._bring_up_to_date(connection)
+                return work(_SqliteTransaction(connection))
         return self._do("BEGIN", work)
 
     def _do(self, begin: str, work: Callable[[Transaction], T]) -> T:

@@ -20,20 +20,18 @@ from prodkit.errors import BudgetError
 from prodkit.manifest.model import Budget
 from prodkit.stores.opening import budget_file
 from prodkit.stores.owners import is_gone, me
+from tests.budget.conftest import OPEN, open_store
 
 CENT = Decimal("0.01")
 RUN = Scopes(run="r")
 SPENDER = """
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from pathlib import Path
 from prodkit.budget import Budgets, Scopes
 from prodkit.errors import BudgetError
 from prodkit.manifest.model import Budget
-from prodkit.stores.opening import budget_file
 
-budgets = Budgets(budget_file(Path(sys.argv[1])), Budget(per_run=1))
+budgets = Budgets(store, Budget(per_run=1))
 
 def call(_):
     try:
@@ -47,21 +45,21 @@ with ThreadPoolExecutor(25) as pool:
     print(sum(pool.map(call, range(100))))
 """
 HOLDER = """
-import sys, time
+import time
 from decimal import Decimal
-from pathlib import Path
 from prodkit.budget import Budgets, Scopes
 from prodkit.manifest.model import Budget
-from prodkit.stores.opening import budget_file
 
-Budgets(budget_file(Path(sys.argv[1])), Budget(per_run=1)).reserve(Scopes(run="r"), Decimal("0.90"))
+Budgets(store, Budget(per_run=1)).reserve(Scopes(run="r"), Decimal("0.90"))
 print("held", flush=True)
 time.sleep(60)
 """
 
 
 def start(code, path, *arguments):
-    return subprocess.Popen([sys.executable, "-c", code, str(path), *arguments], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", OPEN + code, str(path), *arguments], stdout=subprocess.PIPE, text=True
+    )
 
 
 def spent(budgets):
@@ -73,28 +71,26 @@ def calls_of_two_processes(path, cost):
     return sum(int(process.communicate(timeout=60)[0]) for process in processes)
 
 
-def test_two_processes(tmp_path):
+def test_two_processes(place):
     """Two processes with 25 threads each never overspend when no call costs more than was reserved for it."""
-    path = tmp_path / "budget.db"
-    calls = calls_of_two_processes(path, "0.009")
-    total, held = spent(Budgets(budget_file(path), Budget(per_run=1)))
+    calls = calls_of_two_processes(place, "0.009")
+    total, held = spent(Budgets(open_store(place), Budget(per_run=1)))
     assert total == calls * Decimal("0.009")
     assert (held, total <= 1, total > Decimal("0.98")) == (0, True, True)
 
 
-def test_two_processes_with_bad_estimates(tmp_path):
+def test_two_processes_with_bad_estimates(place):
     """When each call costs more than was reserved, what goes over the limit is the error of the calls in flight."""
-    path = tmp_path / "budget.db"
-    calls = calls_of_two_processes(path, "0.012")
-    total, held = spent(Budgets(budget_file(path), Budget(per_run=1)))
+    calls = calls_of_two_processes(place, "0.012")
+    total, held = spent(Budgets(open_store(place), Budget(per_run=1)))
     assert total == calls * Decimal("0.012")
     assert held == 0
     assert 1 - CENT <= total <= 1 + 50 * Decimal("0.002")
 
 
-def test_one_at_a_time_overspends_by_one_error(tmp_path):
+def test_one_at_a_time_overspends_by_one_error(place):
     """One call after the other goes over a limit by at most one estimate's error."""
-    budgets = Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=1))
+    budgets = Budgets(open_store(place), Budget(per_run=1))
     for _ in range(200):
         try:
             budgets.settle(budgets.reserve(RUN, CENT), Decimal("0.012"))
@@ -103,11 +99,10 @@ def test_one_at_a_time_overspends_by_one_error(tmp_path):
     assert spent(budgets)[0] <= 1 + Decimal("0.002")
 
 
-def test_killed_process(tmp_path):
+def test_killed_process(place):
     """What a killed process had reserved is free again at once."""
-    path = tmp_path / "budget.db"
-    budgets = Budgets(budget_file(path), Budget(per_run=1))
-    with start(HOLDER, path) as holder:
+    budgets = Budgets(open_store(place), Budget(per_run=1))
+    with start(HOLDER, place) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(BudgetError):
             budgets.reserve(RUN, 20 * CENT)
@@ -117,9 +112,9 @@ def test_killed_process(tmp_path):
     assert spent(budgets) == (0, 20 * CENT)
 
 
-def test_lease(tmp_path):
+def test_lease(place):
     """A reservation that nobody settles is released when its lease has run out, and still booked when it is settled."""
-    budgets = Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=1), lease=0.05)
+    budgets = Budgets(open_store(place), Budget(per_run=1), lease=0.05)
     late = budgets.reserve(RUN, 90 * CENT)
     time.sleep(0.1)
     budgets.reserve(RUN, 50 * CENT)
@@ -127,16 +122,15 @@ def test_lease(tmp_path):
     assert spent(budgets)[0] == 90 * CENT
 
 
-def _in_child(path, results):
-    budgets = Budgets(budget_file(path), Budget(per_run=1))
+def _in_child(place, results):
+    budgets = Budgets(open_store(place), Budget(per_run=1))
     budgets.settle(budgets.reserve(RUN, 10 * CENT), 10 * CENT)
     results.put(me())
 
 
-def test_fork(tmp_path):
+def test_fork(place):
     """A forked process spends from the same budget as its own owner, also when a thread was in the middle of a call."""
-    path = tmp_path / "budget.db"
-    budgets = Budgets(budget_file(path), Budget(per_run=1))
+    budgets = Budgets(open_store(place), Budget(per_run=1))
     stop = threading.Event()
 
     def spend():
@@ -148,7 +142,7 @@ def test_fork(tmp_path):
     try:
         context = multiprocessing.get_context("fork")
         results = context.SimpleQueue()
-        children = [context.Process(target=_in_child, args=(path, results)) for _ in range(3)]
+        children = [context.Process(target=_in_child, args=(place, results)) for _ in range(3)]
         for child in children:
             child.start()
         for child in children:
@@ -228,9 +222,9 @@ def _reserve_until_interrupted(budgets, delay):
     thread.join()
 
 
-def test_interrupts_leave_no_lock(tmp_path):
+def test_interrupts_leave_no_lock(place):
     """An interrupt in the middle of a reservation leaves neither a lock nor money reserved."""
-    budgets = Budgets(budget_file(tmp_path / "budget.db"), Budget(per_run=1))
+    budgets = Budgets(open_store(place), Budget(per_run=1))
     budgets.release(budgets.reserve(RUN, CENT))  # makes the file and imports: Python may swallow an interrupt there
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever the tests before this one have left
     try:
