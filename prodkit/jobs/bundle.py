@@ -27,6 +27,7 @@ from prodkit.jobs.runbook import (
     render_runbook,
 )
 from prodkit.jobs.schedules.cron import Cron
+from prodkit.jobs.schedules.needs import Needs, needs_of
 from prodkit.jobs.schedules.plan import Plan
 from prodkit.jobs.schedules.targets import TARGETS, render_target
 from prodkit.jobs.script import tree_of, write_script
@@ -80,11 +81,12 @@ def make_bundle(
     index = _index(notebook, project, name=name, inputs=sources, lock=lock)
     schema = to_schema(notebook.parameters, title=name, description=project.manifest.service.purpose)
     contracts, manifest = _contracts(project)
-    schedules, notices = _schedules(notebook, index, place)
     settled = notebook.parameters_cell
     code = [(f"cell {number}", tree) for number, tree in trees.items() if settled is None or number != settled.number]
     reads = gather_reads(notebook, project, [*code, *modules.code.items()], sources, _TAKEN)
     index = index.model_copy(update={"needs": reads.needs, "texts": tuple(reads.texts)})
+    around = needs_of(project.manifest, [*trees.values(), *modules.code.values()], reads.needs)
+    schedules, notices = _schedules(notebook, around, index, place)
     brought: dict[str, str | bytes] = {
         **{f"{folder.WHEELS}/{wheel.file}": wheel.content for wheel in lock.wheels},
         **{f"{folder.MODULES}/{path}": content for path, content in modules.files.items()},
@@ -236,12 +238,14 @@ def _contracts(project: Project) -> tuple[dict[str, str], str]:
     return dict(sorted(files.items())), manifest
 
 
-def _schedules(notebook: Notebook, index: folder.Index, place: str) -> tuple[dict[str, str], tuple[str, ...]]:
+def _schedules(
+    notebook: Notebook, needs: Needs, index: folder.Index, place: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """The schedule as files that hold on any machine, and what can't be said in them."""
     how = index.execution
     if not how.schedule:
         return {}, ()
-    plan = Plan(index.name, how, Cron(how.schedule, how.timezone), place, image=how.image)
+    plan = Plan(index.name, how, Cron(how.schedule, how.timezone), place, image=how.image, needs=needs)
     files: dict[str, str] = {}
     notices = [
         f"The job is scheduled and `{parameter.name}` has no default: its scheduled runs would be refused."

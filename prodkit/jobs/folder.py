@@ -97,7 +97,9 @@ class Index(_Strict):
     """`job.yaml`."""
 
     format: int
-    name: str
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="Also a folder's name, and part of others."
+    )
     service: str
     prodkit: str = Field(description="The version of prodkit that wrote the folder.")
     source: Source

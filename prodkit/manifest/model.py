@@ -57,10 +57,25 @@ def _state_address(value: str) -> str:
     return value
 
 
+def _quantity(value: object) -> object:
+    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not re.fullmatch(r"\d+(\.\d+)?(m|[kMGTP]|[KMGTP]i)?", text):
+        raise ValueError("write an amount as Kubernetes does: 500m, 2, 512Mi, 2Gi")
+    return text
+
+
+def _address(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*(://[^\s@]*)?", value):
+        raise ValueError("write an address such as https://mlflow.example.org, without a name or password in it")
+    return value
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Money = Annotated[Decimal, BeforeValidator(_money), Field(ge=0)]
 Name = Annotated[str, AfterValidator(_name)]
 StateAddress = Annotated[str, AfterValidator(_state_address)]
+Quantity = Annotated[str, BeforeValidator(_quantity)]
+Address = Annotated[str, AfterValidator(_address)]
 KeyVariable = Annotated[str, AfterValidator(_variable)]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 
@@ -312,6 +327,18 @@ class Compute(Section):
     gpu_hour: Money | None = None
 
 
+class Resources(Section):
+    """What one run needs of a machine, in the quantities of Kubernetes."""
+
+    cpu: Quantity = Field(default="1", description="Processors, e.g. 2 or 500m.")
+    memory: Quantity = Field(default="2Gi", description="Reserved for a run, and its limit.")
+    state: Quantity | Literal["none"] = Field(
+        default="1Gi",
+        description="Size of the volume that keeps history, budgets and paid answers between runs; `none`: they end "
+        "with each run.",
+    )
+
+
 class Job(Section):
     """How the exported job runs."""
 
@@ -320,6 +347,12 @@ class Job(Section):
     image: str = Field(
         default="", description="The image that runs the job, e.g. registry.local/triage:1: Kubernetes needs it."
     )
+    tracking_uri: Address = Field(
+        default="",
+        description="MLflow's address for runs that other schedulers start, e.g. https://mlflow.example.org; "
+        "credentials come from the scheduler's secrets.",
+    )
+    resources: Resources = Resources()
     timeout: Seconds = 3600.0
     cell_timeout: Seconds | None = None
     retries: int = Field(default=2, ge=0, le=10, description="Attempts after the first, on transient outcomes only.")

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import random
-import re
-import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import yaml
 from click.testing import CliRunner
 from cronsim import CronSim
 
 from prodkit.cli.schedules import schedule, scheduler
 from prodkit.errors import ConfigError, ParameterError, ProdkitError, TransientError
 from prodkit.jobs.ends import Outcome
-from prodkit.jobs.folder import JobFolder
-from prodkit.jobs.history import History
 from prodkit.jobs.schedules.cron import Cron
-from prodkit.jobs.schedules.plan import Plan
 from prodkit.jobs.schedules.scheduler import Scheduler
-from prodkit.jobs.schedules.targets import on_calendar, render_target
 from prodkit.jobs.signals import StopRequest
 from prodkit.manifest import find_project
 
@@ -100,135 +92,6 @@ def test_a_wrong_line_is_refused(line: str, zone: str, code: str) -> None:
     assert caught.value.code == code
 
 
-@pytest.fixture
-def plan(make_job: Callable[..., Path]) -> Plan:
-    """A job with a parameter whose value needs quoting, on weekdays at six in Berlin."""
-    folder = JobFolder.load(make_job("x = 1", parameters={"n": ("str", "")}))
-    return Plan.here(folder, Cron("0 6 * * 1-5", "Europe/Berlin"), {"n": "it's 100% $(safe)"}, "registry.test/sample:1")
-
-
-@pytest.fixture(params=["here", "anywhere"])
-def any_plan(plan: Plan, request: pytest.FixtureRequest) -> Plan:
-    """The plan for this machine, as `prodkit schedule` writes it, and for any, as export puts it into the folder."""
-    return plan if request.param == "here" else replace(plan, path=None)
-
-
-def written(plan: Plan, target: str, folder: Path) -> list[Path]:
-    """The files of a target on disk."""
-    files = [(folder / name, text) for name, text in render_target(target, plan).items()]
-    for path, text in files:
-        path.write_text(text)
-    return [path for path, _ in files]
-
-
-def check(command: list[str]) -> str:
-    """Run a validator; skip with a reason where it isn't installed."""
-    found = shutil.which(command[0], path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if found is None:
-        pytest.skip(f"{command[0]} isn't installed")
-    done = subprocess.run([found, *command[1:]], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("line", ["0 6 * * 1-5", "*/15 8-18 1,15 * *", "0 0 13 * 5", "30 2 * 1-3 0", "5 * * * *"])
-def test_systemd_fires_when_cron_does(line: str) -> None:
-    """Systemd's own calendar gives the same next firing as ours, also where either day field is enough."""
-    cron = Cron(line, "Europe/Berlin")
-    base = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    nexts = []
-    for event in on_calendar(cron):
-        said = check(["systemd-analyze", "calendar", "--base-time", f"{base:%Y-%m-%d %H:%M:%S} UTC", event])
-        elapse = next(text for text in said.splitlines() if "Next elapse" in text).split(": ", 1)[1]
-        nexts.append(datetime.strptime(" ".join(elapse.split()[1:3]), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC))
-    assert min(nexts) == cron.after(base)
-
-
-def test_systemd_accepts_the_units(any_plan: Plan, tmp_path: Path) -> None:
-    """`systemd-analyze verify` finds nothing to say about the service and the timer."""
-    assert check(["systemd-analyze", "verify", *map(str, written(any_plan, "systemd", tmp_path))]) == ""
-
-
-def test_github_accepts_the_workflow(any_plan: Plan, tmp_path: Path) -> None:
-    """The workflow fits GitHub's schema, and has one UTC line for summer and one for winter time."""
-    (path,) = written(any_plan, "github", tmp_path)
-    check(["check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(path)])
-    assert [entry["cron"] for entry in yaml.safe_load(path.read_text())[True]["schedule"]] == [
-        "0 5 * * 1-5",
-        "0 4 * * 1-5",
-    ]
-
-
-def test_github_refuses_what_utc_cannot_say(plan: Plan) -> None:
-    """A local time whose UTC time lies on another weekday is refused, not moved by a day."""
-    late = replace(plan, cron=Cron("30 0 * * 1", "Europe/Berlin"))
-    with pytest.raises(ConfigError, match=r"schedule\.utc"):
-        render_target("github", late)
-
-
-def test_kubernetes_accepts_the_cronjob(plan: Plan, tmp_path: Path) -> None:
-    """The CronJob is valid, its words are known ones, its zone is set, and 65 is not retried."""
-    (path,) = written(plan, "kubernetes", tmp_path)
-    check(["kubernetes-validate", "--strict", str(path)])
-    spec = yaml.safe_load(path.read_text())["spec"]
-    job = spec["jobTemplate"]["spec"]
-    pod = job["template"]["spec"]
-    assert (spec["timeZone"], spec["schedule"]) == ("Europe/Berlin", "0 6 * * 1-5")
-    assert spec["concurrencyPolicy"] in {"Allow", "Forbid", "Replace"}
-    assert pod["restartPolicy"] in {"Never", "OnFailure"}
-    assert {rule["action"] for rule in job["podFailurePolicy"]["rules"]} <= {"FailJob", "Ignore", "Count", "FailIndex"}
-    assert 65 in job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
-    assert pod["containers"][0]["args"] == ["-p", "n=it's 100% $$(safe)", "--key", "$(TICK)"]
-
-
-def test_kubernetes_needs_an_image(plan: Plan) -> None:
-    """Without an image there is an error that says how to make one, and no file with a placeholder."""
-    with pytest.raises(ConfigError, match=r"schedule\.image"):
-        render_target("kubernetes", replace(plan, image=""))
-
-
-def test_airflow_gets_a_dag_that_is_python(any_plan: Plan) -> None:
-    """The DAG file is Python, and its command survives jinja and the shell: the parameter arrives as one word."""
-    import jinja2
-
-    braces = replace(any_plan, params={"n": "it's 100% $(safe) {{ x }} {% y %}"})
-    (text,) = render_target("airflow", braces).values()
-    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.keyword) and node.arg == "bash_command"]
-    command = jinja2.Template(ast.literal_eval(calls[0].value)).render(run_id="tick 1")
-    said = subprocess.run(
-        ["bash", "-c", f"printf '%s\\n' {command}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PRODKIT_PROJECT": "/somewhere"},
-    ).stdout.splitlines()
-    assert said[-4:] == ["-p", "n=it's 100% $(safe) {{ x }} {% y %}", "--key", "tick 1"]
-    assert any_plan.path is not None or said[2] == "/somewhere/jobs/sample"
-
-
-def test_the_crontab_line_escapes_percent(any_plan: Plan) -> None:
-    """In a crontab a bare % would end the command; it is escaped."""
-    (text,) = render_target("cron", any_plan).values()
-    assert text.splitlines()[-1].startswith("0 6 * * 1-5 ")
-    assert r"100\% $(safe)" in text
-    assert "CRON_TZ=Europe/Berlin" in text
-
-
-def test_cron_accepts_the_crontab(any_plan: Plan, tmp_path: Path) -> None:
-    """Debian's own `crontab -n` finds no error in the file."""
-    (path,) = written(any_plan, "cron", tmp_path)
-    check(["crontab", "-n", str(path)])
-
-
-def test_the_crontab_fires_when_the_job_should(any_plan: Plan) -> None:
-    """The file is comments, one variable and one line, whose five fields another reader of crontabs takes for the same."""
-    (text,) = render_target("cron", any_plan).values()
-    variable, line = [line for line in text.splitlines() if not line.startswith("#")]
-    assert re.fullmatch(r"CRON_TZ=[\w/]+", variable)
-    now = datetime(2026, 11, 20, 12, tzinfo=BERLIN)
-    assert next(CronSim(" ".join(line.split()[:5]), now)) == any_plan.cron.after(now)
-
-
 def test_our_firings_are_those_of_another_reader_of_crontabs() -> None:
     """For hundreds of made-up lines cronsim, which follows Debian's cron, gives the same firings."""
     chance = random.Random(7)
@@ -252,32 +115,6 @@ def test_our_firings_are_those_of_another_reader_of_crontabs() -> None:
             assert following is not None
             ours.append(following)
         assert ours == theirs, line
-
-
-def test_cron_runs_the_exported_line(make_job: Callable[..., Path], mlflow_template: Path, tmp_path: Path) -> None:
-    """The command of the exported crontab, started as cron starts it, finds its project by its file and runs the job."""
-    job = make_job("print(n)", parameters={"n": ("str", "")})
-    root = job.parents[1]
-    (root / ".prodkit").mkdir()
-    shutil.copy(mlflow_template, root / ".prodkit" / "mlflow.db")
-    plan = replace(Plan.here(JobFolder.load(job), Cron("0 6 * * *"), {"n": "it's 5%"}), path=None)
-    settings = tmp_path / ".config" / "prodkit" / f"{plan.unit}.env"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(
-        f"PRODKIT_PROJECT={root}\nPATH={Path(sys.executable).parent}:/usr/bin:/bin\nPRODKIT_SHIPPER=inline\n"
-    )
-    (text,) = render_target("cron", plan).values()
-    command = text.splitlines()[-1].split(maxsplit=5)[5].replace(r"\%", "%")
-    bare = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
-    assert subprocess.run(["/bin/sh", "-c", command], env=bare, cwd=tmp_path, check=False).returncode == 0
-    (entry,) = History(root / ".prodkit" / "jobs" / "history.db").entries("sample")
-    assert (entry.outcome, entry.params) == (Outcome.OK, {"n": "it's 5%"})
-
-
-def test_a_line_break_in_a_parameter_is_refused(plan: Plan) -> None:
-    """A value with a line break would end its line in a crontab or unit file."""
-    with pytest.raises(ParameterError, match=r"schedule\.parameter"):
-        render_target("cron", replace(plan, params={"n": "a\nb"}))
 
 
 @dataclass(frozen=True)
@@ -394,7 +231,7 @@ def test_the_command_writes_and_lists(make_job: Callable[..., Path], monkeypatch
     monkeypatch.chdir(job.parents[1])
     call = CliRunner().invoke
     assert call(schedule, [str(job), "--target", "cron", "-p", "n=2"]).exit_code == 0
-    assert "-p n=2" in (job.parents[1] / ".prodkit" / "schedules" / "sample" / "prodkit-sample.crontab").read_text()
+    assert "-p n=2" in (job.parents[1] / ".prodkit" / "schedules" / "sample" / "prodkit-sample.cron.sh").read_text()
     assert isinstance(call(schedule, [str(job), "-p", "m=2"]).exception, ProdkitError)
     assert "runs next at" in call(schedule, [str(job), "--cron", "5 * * * *", "--tz", "UTC"]).output
     assert '"cron": "5 * * * *"' in call(scheduler, ["--status", "--json"]).output

@@ -633,10 +633,10 @@ def test_another_machine_sees_no_drift(exported: Callable[..., ExportReport], ow
 def test_what_a_schedule_cannot_say_is_a_notice(exported: Callable[..., ExportReport], owned: Project):
     """A schedule that one timekeeper can't express is written for the others; a parameter nobody gives is said."""
     manifest = owned.root / "prodkit.yaml"
-    manifest.write_text(manifest.read_text() + 'job: {schedule: "30 0 * * 1", timezone: Europe/Berlin}\n')
+    manifest.write_text(manifest.read_text() + 'job: {schedule: "30 0 */2 * 1", timezone: Europe/Berlin}\n')
     report = exported()
     assert not list(report.job.glob("schedule/*.github.yml"))
     assert (report.job / "schedule" / "prodkit-sample.timer").is_file()
     assert [notice for notice in report.notices if notice.startswith("No schedule file for github")]
-    manifest.write_text(manifest.read_text().replace("30 0 * * 1", "30 0 30 2 *"))
+    manifest.write_text(manifest.read_text().replace("30 0 */2 * 1", "30 0 30 2 *"))
     assert refused(exported).code == "schedule.never"
