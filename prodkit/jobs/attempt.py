@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _MESSAGE_LENGTH = 300
 _NO_STALLS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_MODEL_CATALOG_URI": ""}
+# by default MLflow's client tries for minutes, while a job has retries of its own: a server that is away is known
+# within seconds, and one that takes 10 seconds for an answer still works
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 
 
 class Attempter:
@@ -178,7 +181,7 @@ def warm_up(folder: JobFolder, project: Project) -> Template | None:
 
 def _shared_environment(folder: JobFolder, project: Project) -> dict[str, str]:
     """What the kernels of all attempts must know."""
-    quiet = {key: value for key, value in _NO_STALLS.items() if key not in os.environ}
+    quiet = {key: value for key, value in (_NO_STALLS | _PATIENCE).items() if key not in os.environ}
     known = {"PRODKIT_PROJECT": str(project.root), "MLFLOW_TRACKING_URI": project.tracking_uri}
     if folder.modules.is_dir():  # before the notebook's own folder: the job runs what was exported and approved
         path = [str(folder.modules), os.environ.get("PYTHONPATH", "")]

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-_HTTP_STATUS = re.compile(r"\b(?:error code|status(?:[ _]code)?|http(?: error)?)\W{0,3}(\d{3})\b", re.IGNORECASE)
+_HTTP_STATUS = re.compile(r"\b(?:error code|status(?:[ _]code)?|http(?: error)?)(?!://)\W{0,3}(\d{3})\b", re.IGNORECASE)
+_DISTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+_UNANSWERED = ("Max retries exceeded", "failed with timeout exception")  # as MLflow's client words it
 _OUT_OF_MONEY = ("insufficient_quota", "billing_hard_limit")
 
 # the last part of the names of error classes, as notebooks show them
@@ -26,7 +28,7 @@ _TRANSIENT_NAMES = frozenset(
         *("RemoteProtocolError", "RemoteDisconnected", "IncompleteRead", "ServerDisconnectedError", "ClientOSError"),
         *("ClientConnectorError", "ServerTimeoutError", "NewConnectionError", "MaxRetryError", "ProtocolError"),
         *("EndpointConnectionError", "ThrottlingException", "ServiceRequestError", "DeadlineExceeded"),
-        *("ResourceExhausted", "ChunkedEncodingError", "CellTimeout", "BreakerOpenError"),
+        *("ResourceExhausted", "ChunkedEncodingError", "CellTimeout", "BreakerOpenError", "RetryError", "SSLEOFError"),
     }
 )
 _DATA_NAMES = frozenset({"DataError", "ParameterError", "BudgetError", "SchemaError", "SchemaErrors"})
@@ -102,9 +104,13 @@ def classify(failure: Failure) -> Outcome:
         return by_exit_code(failure.exit_code)
     if any(word in failure.message for word in _OUT_OF_MONEY):
         return Outcome.FAILED  # a rate limit by name, but waiting doesn't fill an account
+    if _DISTRUSTED in failure.message:
+        return Outcome.MISCONFIGURED  # a connection error by name, but no waiting makes a certificate known
     status = failure.http_status or _status_in(failure)
     if status is not None:
         return _BY_STATUS.get(status, Outcome.FAILED)
+    if failure.name.endswith("MlflowException") and any(words in failure.message for words in _UNANSWERED):
+        return Outcome.TRANSIENT
     for name in failure.names or (failure.name,):
         short = name.rpartition(".")[2]
         for known, outcome in _BY_NAME:
@@ -130,7 +136,8 @@ def is_programming(failure: Failure) -> bool:
 
 
 def _status_in(failure: Failure) -> int | None:
-    if not failure.name.endswith(("HTTPError", "HTTPStatusError", "APIStatusError", "APIError")):
+    named = ("HTTPError", "HTTPStatusError", "APIStatusError", "APIError", "MlflowException")
+    if not failure.name.endswith(named):
         return None
     match = _HTTP_STATUS.search(failure.message) or re.match(r"(\d{3})\b", failure.message)
     return int(match[1]) if match else None

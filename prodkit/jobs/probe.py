@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+from prodkit.jobs import mlflow_faults
+
 EXPRESSION = "__import__('prodkit.jobs.probe', fromlist=['describe']).describe()"
 _ROOTS = (Exception, BaseException, object)
 
@@ -21,8 +23,8 @@ def describe() -> str:
         names += own
         if "prodkit.errors.ProdkitError" in own:
             _note(found, "exit_code", getattr(error, "exit_code", None))
-        _note(found, "http_status", _status(error))
-        error = error.__cause__
+        _note(found, "http_status", _status(error, own))
+        error = mlflow_faults.behind(error, own)
     return json.dumps(found)
 
 
@@ -31,7 +33,9 @@ def _note(found: dict[str, object], key: str, value: object) -> None:
         found[key] = value
 
 
-def _status(error: BaseException) -> object:
-    """`status_code` of the SDKs, or of the response that requests and httpx hang on the error."""
+def _status(error: BaseException, names: list[str]) -> object:
+    """`status_code` of the SDKs, or of the response that requests and httpx hang on the error; MLflow has its own."""
     own = getattr(error, "status_code", None)
+    if own is None:
+        own = mlflow_faults.status_of(error, names)
     return own if own is not None else getattr(getattr(error, "response", None), "status_code", None)
