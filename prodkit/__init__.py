@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from prodkit.contracts import Contract, infer, validate
     from prodkit.errors import ProdkitError
     from prodkit.fingerprints import fingerprint
-    from prodkit.jobs import export, run_job
+    from prodkit.jobs import export
+    from prodkit.notebook.running import run_job
     from prodkit.redaction import redact
     from prodkit.resilience import resilient
     from prodkit.sources import read
@@ -35,7 +36,7 @@ _ROOMS = {
     "redact": "redaction",
     "resilient": "resilience",
     "export": "jobs",
-    "run_job": "jobs",
+    "run_job": "notebook.running",
     "ProdkitError": "errors",
 }
 

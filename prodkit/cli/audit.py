@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prodkit.ledger.audit import Audit, Explanation
+    from prodkit.manifest import Project
     from prodkit.records import CallRecord
 
 BROKEN = 1
@@ -132,6 +133,20 @@ def sync(project: Path | None, again: bool, timeout: float) -> None:
     )
     if shipped.pending or (again and shipped.reason):
         click.echo(f"MLflow: {shipped.reason}", err=True)
+        sys.exit(75)
+    _publish_runs(find_project(project), timeout)
+
+
+def _publish_runs(project: Project, timeout: float) -> None:
+    """What runs have left to be published: their ends and their reviewers' pages."""
+    from prodkit.jobs.delivery import deliver_waiting
+    from prodkit.review import publish
+
+    done = deliver_waiting(project, publish, seconds=timeout)
+    if done.published:
+        click.echo(f"{_count(done.published, 'run')} published.")
+    if done.waiting or done.problem:
+        click.echo(f"{_count(done.waiting, 'run')} still to be published. {done.problem}".rstrip(), err=True)
         sys.exit(75)
 
 

@@ -42,6 +42,7 @@ def show_over(
     """Run all items with a progress bar, print how they ended, and leave with the exit code of the whole."""
     from prodkit.jobs.dask_workers import DaskWorkers
     from prodkit.jobs.fanout import run_over
+    from prodkit.review import publish
 
     run_items = DaskWorkers(scheduler, workers=workers) if engine == "dask" else None
     with ItemProgress(console, quiet=as_json) as progress:
@@ -54,6 +55,7 @@ def show_over(
             again=again,
             run_items=run_items,
             on_item=progress.show,
+            page=publish,
         )
     if as_json:
         click.echo(json.dumps(to_json(whole), indent=2))

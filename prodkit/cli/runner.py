@@ -100,6 +100,7 @@ def run(
     (retry); 78 configuration; 138 the kernel died; 143 stopped by a signal.
     """
     from prodkit.jobs.runner import RunOptions, run_job
+    from prodkit.review import publish
 
     options = RunOptions(
         retries=retries,
@@ -131,8 +132,7 @@ def run(
     if over is not None:
         show_over(console, job, over, given, options, engine, scheduler, workers=workers, again=again, as_json=as_json)
     with Progress(console, quiet=as_json) as progress:
-        result = run_job(job, given, options=options, on_event=progress.show)
-    _publish_review(job, result)
+        result = run_job(job, given, options=options, on_event=progress.show, page=publish)
     if as_json:
         click.echo(json.dumps(to_json(result), indent=2))
     else:
@@ -191,16 +191,6 @@ def _require_approval(job: Path) -> None:
     require_approval(find_project(folder.project_root()), folder.digest)
 
 
-def _publish_review(job: Path, result: JobResult) -> None:
-    """Put the reviewer's page beside the run; not when MLflow couldn't be reached, which the result says."""
-    from prodkit.jobs.folder import JobFolder
-    from prodkit.manifest import find_project
-    from prodkit.review import publish
-
-    if result.run_id and not result.problem:
-        publish(find_project(JobFolder.load(job).project_root()), result.run_id)
-
-
 def read_pairs(pairs: tuple[str, ...]) -> dict[str, str]:
     """`-p name=value` as text, for the job's types to parse."""
     values: dict[str, str] = {}
@@ -249,6 +239,7 @@ def to_json(result: JobResult) -> dict[str, Any]:
         "url": result.url,
         "output": str(result.output or ""),
         "cost_usd": None if result.cost is None else str(result.cost),
+        "calls": result.calls,
         "problem": result.problem,
         "attempts": [
             {
@@ -264,6 +255,13 @@ def to_json(result: JobResult) -> dict[str, Any]:
     }
 
 
+def cost_in_words(cost: Decimal | None, *, calls: int) -> str:
+    """What calls have cost; no call, and a price that nobody knows, are told apart from nothing to pay."""
+    if cost is None:
+        return "cost not known"
+    return f"cost ${cost:.4f}" if calls or cost else "no model was called"
+
+
 def _show(console: Console, result: JobResult) -> None:
     if result.repeated:
         console.print(f"[green]done already[/] under this key by {result.run}; nothing was run")
@@ -271,7 +269,7 @@ def _show(console: Console, result: JobResult) -> None:
     console.print(
         f"[bold {colour}]{result.outcome.value}[/] (exit code {result.exit_code}) after {len(result.attempts)} "
         f"attempt{'s' if len(result.attempts) != 1 else ''}, {result.seconds:.1f} s, "
-        f"cost {'not known' if result.cost is None else f'${result.cost:.4f}'}"
+        f"{cost_in_words(result.cost, calls=result.calls)}"
     )
     last = result.attempts[-1] if result.attempts else None
     if last is not None and last.error_class:

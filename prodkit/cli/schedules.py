@@ -82,12 +82,17 @@ def schedule(
 @click.option("--json", "as_json", is_flag=True, help="With --status: as JSON.")
 def scheduler(*, status: bool, as_json: bool) -> None:
     """Run the local schedules of this project, in the foreground, until it is stopped."""
+    from functools import partial
+
+    from prodkit.jobs.runner import run_job
     from prodkit.jobs.schedules.scheduler import Scheduler
     from prodkit.jobs.signals import StopRequest
     from prodkit.manifest import find_project
+    from prodkit.review import publish
 
     console = screen.console()
-    keeper = Scheduler(find_project(), on_beat=lambda beat: console.print(_beat(beat)))
+    run = partial(run_job, page=publish)
+    keeper = Scheduler(find_project(), on_beat=lambda beat: console.print(_beat(beat)), run=run)
     if status:
         _status(console, keeper, as_json=as_json)
         return

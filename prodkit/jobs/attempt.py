@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import KernelDiedError, ProdkitError, TerminatedError, TransientError
 from prodkit.jobs.attempts import AttemptResult
+from prodkit.jobs.delivery import told, write_records
 from prodkit.jobs.ends import Failure, Outcome, by_exit_code
+from prodkit.jobs.outbox import RECORDS, Waiting
 from prodkit.jobs.parameters import as_code, as_json
 from prodkit.jobs.secret_values import as_line, is_reference, to_mask
+from prodkit.records import RunHandle, now
 from prodkit.redaction import redact
 
 if TYPE_CHECKING:
@@ -23,12 +26,12 @@ if TYPE_CHECKING:
     from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.forks import Template
     from prodkit.jobs.kept import Kept
+    from prodkit.jobs.outbox import Outbox
     from prodkit.jobs.publishing import Publisher
     from prodkit.jobs.record import End
     from prodkit.jobs.runner import SharedBudget
     from prodkit.jobs.signals import StopRequest
     from prodkit.manifest import Project
-    from prodkit.records import RunHandle
 
 _MESSAGE_LENGTH = 300
 _NO_STALLS = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_MODEL_CATALOG_URI": ""}
@@ -47,6 +50,7 @@ class Attempter:
         run: the run's id, stable over its attempts.
         place: the run's folder; each attempt leaves its notebook there.
         publisher: the run's place in the ledger.
+        outbox: keeps what couldn't be recorded.
         deadline: a point of `time.monotonic()` for all attempts together.
         cell_timeout: seconds for one cell.
         kept: declared outputs of cells, over attempts.
@@ -66,6 +70,7 @@ class Attempter:
         run: str,
         place: Path,
         publisher: Publisher,
+        outbox: Outbox,
         deadline: float,
         cell_timeout: float | None,
         kept: Kept,
@@ -80,7 +85,8 @@ class Attempter:
         self._run, self._place, self._publisher = run, place, publisher
         self._deadline, self._cell_timeout = deadline, cell_timeout
         self._kept, self._stop, self._on_event = kept, stop, on_event
-        self._mask, self._replay = to_mask(values), replay
+        self._mask, self._replay, self._outbox = to_mask(values), replay, outbox
+        self.problem = ""  # what couldn't be recorded, in one line
 
     def run(self, number: int) -> AttemptResult:
         """Run attempt `number` and record it.
@@ -90,7 +96,7 @@ class Attempter:
         """
         began = time.monotonic()
         output = self._place / f"attempt-{number}.ipynb"
-        handle = self._publisher.attempt(f"{self._run}.{number}", number)
+        handle = self._begin(f"{self._run}.{number}", number)
         ends: list[End] = []
         failure, cell = Failure(""), None
         try:
@@ -113,11 +119,24 @@ class Attempter:
             output=output,
             cells=ends[0].cells if ends else (),
         )
-        self._publisher.attempt_ended(handle, result)
+        self._close(handle, result)
         return result
 
+    def _begin(self, key: str, number: int) -> RunHandle:
+        try:
+            return self._publisher.attempt(key, number)
+        except Exception as error:  # the attempt is what the job is for; its kernel says itself when it can't record
+            self.problem = told("The begin of an attempt couldn't be recorded", error)
+            return RunHandle(key, self._folder.name)
+
     def _close(self, handle: RunHandle, result: AttemptResult) -> None:
-        self._publisher.attempt_ended(handle, result)
+        try:
+            ending = self._publisher.attempt_ending(result)
+            waiting = Waiting(handle.key, self._folder.name, now().isoformat(), (RECORDS,), ending)
+            self.problem = write_records(self._publisher, self._outbox, waiting) or self.problem
+            self._publisher.close_killed(handle.key, result)
+        except Exception as error:
+            self.problem = told("The end of an attempt couldn't be recorded", error)
 
     def _execute(self, output: Path, environment: dict[str, str], ends: list[End]) -> Outcome:
         from papermill import execute_notebook

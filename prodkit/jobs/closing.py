@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from prodkit.errors import TransientError
+from prodkit.jobs.delivery import told
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.saving import write_atomically
 
@@ -13,11 +16,12 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.history import History
     from prodkit.jobs.publishing import Publisher
+    from prodkit.manifest import Project
+
+_CLOSED = "RunnerKilled"
 
 
-def close_lost(
-    history: History, job: str, place: Path, publisher: Publisher, *, parent: str | None = None
-) -> tuple[str, ...]:
+def close_lost(history: History, job: str, place: Path, publisher: Publisher, *, parent: str | None = None) -> str:
     """Close the lost runs of a job in the ledger and in their notebooks, each once.
 
     Args:
@@ -28,15 +32,20 @@ def close_lost(
         parent: close the items of this fan-out only.
 
     Returns:
-        The ids of the runs that were closed.
+        What couldn't be closed, in one line; the next run tries again.
     """
-    lost = [entry for entry in history.lost(job, parent=parent) if entry.error != _CLOSED]
-    for entry in lost:
-        publisher.close_lost(entry.run)
-        for notebook in sorted((place / entry.run).glob("attempt-*.ipynb")):
-            tell_lost(notebook)
-        history.note(entry.run, error=_CLOSED)
-    return tuple(entry.run for entry in lost)
+    try:
+        lost = [entry for entry in history.lost(job, parent=parent) if entry.error != _CLOSED]
+        if not lost:
+            return ""
+        publisher.close_lost([entry.run for entry in lost])
+        for entry in lost:
+            for notebook in sorted((place / entry.run).glob("attempt-*.ipynb")):
+                tell_lost(notebook)
+            history.note(entry.run, error=_CLOSED)
+    except Exception as error:  # of an earlier run: it mustn't keep this one from its work
+        return told("A run that was killed couldn't be closed", error)
+    return ""
 
 
 def tell_lost(path: Path) -> bool:
@@ -57,4 +66,14 @@ def tell_lost(path: Path) -> bool:
     return True
 
 
-_CLOSED = "RunnerKilled"
+def close_all_lost(project: Project, publisher: Publisher) -> str:
+    """Close the lost runs of all jobs of a project that nobody runs just now; what couldn't be closed, in one line."""
+    from prodkit.jobs.exclusion import locked
+    from prodkit.jobs.history import History
+
+    jobs, problem = project.state / "jobs", ""
+    history = History.of(project)
+    for place in sorted(path for path in jobs.glob("*") if (path / "lock").is_file()):
+        with contextlib.suppress(TransientError), locked(place / "lock", f"The job `{place.name}`"):
+            problem = close_lost(history, place.name, place, publisher) or problem
+    return problem

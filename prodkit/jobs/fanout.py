@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -16,21 +17,24 @@ from prodkit.budget import is_spent_for_all
 from prodkit.errors import BudgetError, ProdkitError
 from prodkit.jobs.attempt import warm_up
 from prodkit.jobs.closing import close_lost
+from prodkit.jobs.delivery import deliver, told, write_records
 from prodkit.jobs.ends import Outcome, by_exit_code
 from prodkit.jobs.exclusion import locked_job
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.forks import close_templates
 from prodkit.jobs.history import History
 from prodkit.jobs.items import FANOUT_PREFIX, Item, batch_of, key_of, read_items
+from prodkit.jobs.outbox import PAGE, RECORDS, Ending, Outbox, Waiting
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.runner import RunOptions, SharedBudget, run_job
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start, find_place
-from prodkit.records import new_id
+from prodkit.records import new_id, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from prodkit.jobs.delivery import Page
     from prodkit.ledger import Ledger
     from prodkit.manifest import Project
 
@@ -116,6 +120,7 @@ def run_over(
     ledger: Ledger | None = None,
     on_item: Callable[[ItemResult, int], None] | None = None,
     stop: StopRequest | None = None,
+    page: Page | None = None,
 ) -> FanoutResult:
     """Run a job once for each row of a file.
 
@@ -131,6 +136,7 @@ def run_over(
         ledger: where runs are recorded.
         on_item: called with each item that has ended, and how many there are.
         stop: a request to stop that somebody else makes; default: SIGTERM and SIGINT.
+        page: writes the reviewer's page of the fan-out's run; see `prodkit.jobs.delivery`.
 
     Raises:
         ParameterError: a row doesn't fit; nothing was run.
@@ -142,14 +148,19 @@ def run_over(
     check_start(project)
     items = read_items(Path(over), folder.schema, params or {})
     place = project.state / "jobs" / folder.name
-    with locked_job(project, folder.name) as hold, stop or StopRequest() as stopping:
+    with ExitStack() as held, stop or StopRequest() as stopping:
+        hold = held.enter_context(locked_job(project, folder.name))
         hold.on_loss(stopping.request)
         fan = _Fanout(folder, project, Path(over), items, options or RunOptions(), again=again)
         publisher = Publisher.open(project, ledger)
-        close_lost(fan.history, folder.name, place, publisher)
+        fan.problem = close_lost(fan.history, folder.name, place, publisher)
         if run_items is None and not fan.options.fresh_kernels:  # its imports take seconds, as MLflow's here do
             threading.Thread(target=warm_up, args=(folder, project), daemon=True).start()
-        return fan.go(publisher, run_items or _Local(workers, ledger), on_item, stopping)
+        runner = run_items or _Local(workers, ledger)
+        whole = fan.go(publisher, runner, on_item, stopping, with_page=page is not None)
+        held.close()  # the job may run again while this run is being published
+        delivered = deliver(publisher, fan.outbox, project, page=page, stop=stopping, run=fan.run)
+    return replace(whole, problem=whole.problem or delivered.problem)
 
 
 class _Fanout:
@@ -166,7 +177,8 @@ class _Fanout:
         self.folder, self.project, self.over = folder, project, over
         self.items, self.options = items, options
         self.cost: Decimal | None = None
-        self.run = new_id(FANOUT_PREFIX)
+        self.run, self.problem = new_id(FANOUT_PREFIX), ""
+        self.outbox = Outbox(project.state / "jobs" / "outbox")
         self.history = History.of(project)
         self.batch = batch_of(folder, salt=self.run if again else "")
         budget = options.budget if options.budget is not None else project.manifest.budget.per_run
@@ -187,15 +199,17 @@ class _Fanout:
         run_items: Callable[[list[Work], StopRequest], Iterator[ItemResult]],
         on_item: Callable[[ItemResult, int], None] | None,
         stop: StopRequest,
+        *,
+        with_page: bool,
     ) -> FanoutResult:
-        began = time.monotonic()
+        began, started = time.monotonic(), now().isoformat()
         params = {"over": self.over.name, "items": len(self.items), "batch": self.batch, "first": self.shared.key}
         self.history.begin(self.run, self.folder.name, params=params)
         results: list[ItemResult] = []
         outcome = Outcome.FAILED
         try:
             publisher.begin(self.run, self.folder, params)
-            self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
+            self._try("The history of runs couldn't be written", self._note_place, publisher)
             done, missing = self._sort(publisher)
             for result in done:
                 self._note(result, results, on_item)
@@ -204,22 +218,45 @@ class _Fanout:
             whole = self._result(results, publisher, time.monotonic() - began)
             outcome = Outcome.TERMINATED if stop.asked else whole.outcome
         finally:
-            self.history.end(self.run, outcome)
-            close_lost(self.history, self.folder.name, self.place, publisher, parent=self.run)  # of workers that died
-            self.shared.spent.unlink(missing_ok=True)
-            publisher.end_fanout(outcome, Counter(item.outcome for item in results), len(self.items))
-        return self._result(self._priced(results, publisher), publisher, time.monotonic() - began)
+            todo = (RECORDS, PAGE) if with_page else (RECORDS,)
+            self._end(publisher, outcome, results, Waiting(self.run, self.folder.name, started, todo, Ending("", "")))
+        return self._result(results, publisher, time.monotonic() - began)
 
-    def _priced(self, results: list[ItemResult], publisher: Publisher) -> list[ItemResult]:
-        """With what each item has cost, which its own run and the run of the whole say too."""
-        begun = [result for result in results if result.run_id and not result.skipped]
-        costs = publisher.price_items({result.run: result.run_id for result in begun})
+    def _note_place(self, publisher: Publisher) -> None:
+        self.history.note(self.run, run_id=publisher.run_id, url=publisher.url)
+
+    def _end(self, publisher: Publisher, outcome: Outcome, results: list[ItemResult], waiting: Waiting) -> None:
+        """Put the end on record: what is to be published first, so that a kill at any moment loses nothing of it."""
+        counts = Counter(item.outcome for item in results)
+        with self.outbox.claimed(self.run):
+            opened = publisher.handle.key == self.run
+            waiting = replace(waiting, ending=publisher.fanout_ending(outcome, counts, len(self.items)))
+            if opened:
+                self._try("What is to be published couldn't be kept", self.outbox.put, waiting)
+            self._try("The end of the run couldn't be recorded", self.history.end, self.run, outcome)
+            self.shared.spent.unlink(missing_ok=True)
+            workers = close_lost(self.history, self.folder.name, self.place, publisher, parent=self.run)  # that died
+            self.problem = self.problem or workers
+            self._try("The items' costs couldn't be recorded", self._price, results, publisher)
+            waiting = replace(waiting, ending=publisher.fanout_ending(outcome, counts, len(self.items)))
+            if opened:
+                self.problem = write_records(publisher, self.outbox, waiting) or self.problem
+
+    def _price(self, results: list[ItemResult], publisher: Publisher) -> None:
+        """Say in each item's result, run and history what it has cost, and in those of the whole their sum."""
+        costs = publisher.price_items([result.run for result in results if result.run and not result.skipped])
         for run, cost in costs.items():
             self.history.note(run, cost=None if cost is None else str(cost))
-        priced = [replace(result, cost=costs.get(result.run, result.cost)) for result in results]
-        self.cost = total(result.cost for result in priced if not result.skipped and result.run)
+        results[:] = [replace(result, cost=costs.get(result.run, result.cost)) for result in results]
+        self.cost = total(result.cost for result in results if not result.skipped and result.run)
         self.history.note(self.run, cost=None if self.cost is None else str(self.cost))
-        return priced
+
+    def _try(self, what: str, act: Callable[..., object], *arguments: object) -> None:
+        """Do what must not change how the items have ended; what goes wrong becomes one line."""
+        try:
+            act(*arguments)
+        except Exception as error:
+            self.problem = self.problem or told(what, error)
 
     def _sort(self, publisher: Publisher) -> tuple[list[ItemResult], list[Work]]:
         """The items that have succeeded before, and those that are missing."""
@@ -253,7 +290,7 @@ class _Fanout:
             seconds=seconds,
             run_id=publisher.run_id,
             url=publisher.url,
-            problem=publisher.problem,
+            problem=self.problem,
             cost=self.cost,
         )
 
@@ -287,6 +324,7 @@ def run_item(work: Work, stop: StopRequest, ledger: Ledger | None = None) -> Ite
         run=result.run,
         skipped=result.repeated,
         run_id=result.run_id,
+        cost=result.cost,
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ProdkitError
 from prodkit.jobs.ends import Outcome
-from prodkit.jobs.report import to_html
+from prodkit.jobs.outbox import Ending
+from prodkit.ledger.captured import calls_of, captured_cells, cost_of
 from prodkit.ledger.orphans import open_below
-from prodkit.ledger.review import roll_up, runs_since
+from prodkit.ledger.review import roll_up
 from prodkit.ownership import resolve
 from prodkit.records import RunHandle, RunSpec, Status, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     from prodkit.jobs.attempts import AttemptResult
@@ -27,7 +28,6 @@ _OWNING_ACTIVITY = "uptime"
 _PARAM_LENGTH = 500
 _KILLED = frozenset({Outcome.KERNEL_DIED, Outcome.TERMINATED})
 _KILLING = frozenset({"CellTimeout", "JobDeadline", "OutputTimeout"})  # after these the kernel may not leave by itself
-_FLUSH_SECONDS, _FLUSH_SECONDS_WHEN_STOPPED = 20.0, 3.0  # what isn't shipped by then waits in the journal
 
 
 class Publisher:
@@ -41,7 +41,8 @@ class Publisher:
     def __init__(self, project: Project, ledger: Ledger) -> None:
         self._project, self._ledger = project, ledger
         self._job = RunHandle("", "")
-        self._name, self._begun = "", now()
+        self._name, self._begun, self._of_many = "", now(), False
+        self._cells: tuple[RunView, ...] = ()
 
     @classmethod
     def open(cls, project: Project, ledger: Ledger | None) -> Publisher:
@@ -74,7 +75,7 @@ class Publisher:
 
     def begin(self, run: str, folder: JobFolder, params: Mapping[str, Any], parent: RunHandle | None = None) -> None:
         """Open the job run, with typed params, owner and source as tags."""
-        self._name = folder.name
+        self._name, self._of_many = folder.name, parent is not None
         self._job = self._ledger.start_run(
             RunSpec(
                 name=folder.name,
@@ -104,44 +105,69 @@ class Publisher:
             )
         )
 
-    def attempt_ended(self, handle: RunHandle, result: AttemptResult) -> None:
-        """Close an attempt's run; its executed notebook becomes an artifact."""
-        if result.output is not None and result.output.is_file():
-            self._ledger.log_file(handle, result.output, f"notebook/{result.output.name}")
+    def attempt_ending(self, result: AttemptResult) -> Ending:
+        """How an attempt's run ends; its executed notebook becomes an artifact."""
         tags = _end_tags(result.outcome) | ({"prodkit.error": result.error_class} if result.error_class else {})
         metrics = {"seconds": result.seconds, "waited_seconds": result.waited}
+        output = {} if result.output is None else {result.output: f"notebook/{result.output.name}"}
+        return Ending(self._name, status_of(result.outcome).value, metrics, tags, self._below_state(output))
+
+    def close_killed(self, key: str, result: AttemptResult) -> None:
+        """Close what a kernel that was killed has begun below its attempt and couldn't end."""
         if result.outcome in _KILLED or result.error_class in _KILLING:
-            self._close_below([handle.key])
-        self._ledger.end_run(handle, status=status_of(result.outcome), metrics=metrics, tags=tags)
+            self._close_below([key])
 
-    def end(
-        self,
-        outcome: Outcome,
-        attempts: tuple[AttemptResult, ...],
-        record: Path,
-        *,
-        flush: bool = True,
-        refused: str = "",
-    ) -> None:
-        """Close the job run: last notebook, report and record become artifacts. `refused`: why nothing ran."""
-        if not self._job.key:
-            return  # it couldn't be opened, and that error is on its way
-        for attempt in attempts[-1:]:
-            if attempt.output is not None and attempt.output.is_file():
-                self._ledger.log_file(self._job, attempt.output, f"notebook/{attempt.output.name}")
-        if record.is_file():
-            self._ledger.log_file(self._job, record)
-        self._ledger.log_text(self._job, to_html(self._name, outcome, attempts, refused), "report.html")
+    def ending(self, outcome: Outcome, attempts: tuple[AttemptResult, ...], files: Mapping[Path, str]) -> Ending:
+        """How the job run ends, with what was captured in it. `files`: each with its path among the artifacts."""
         metrics = {"attempts": float(len(attempts)), "seconds": sum(a.seconds + a.waited for a in attempts)}
-        self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
-        if flush:
-            self._ledger.flush(_FLUSH_SECONDS_WHEN_STOPPED if outcome is Outcome.TERMINATED else _FLUSH_SECONDS)
-            self._roll_up()
+        if not self._of_many:  # a fan-out sums its items up itself, all in one reading
+            self._cells = self._captured((self._job.key,))[self._job.key]
+        return self._ending(outcome, metrics, files)
 
-    def close_lost(self, run: str) -> None:
-        """Close the run of a job whose runner was killed, and all below it that was at work: attempts, cells."""
-        self._close_below([run])
-        self._close(run)
+    def fanout_ending(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int) -> Ending:
+        """How the run of a fan-out ends: how many items there are, how they ended, and what `price_items` has found."""
+        metrics = {"items": float(total)} | {f"items_{end.value}": float(count) for end, count in counts.items()}
+        return self._ending(outcome, metrics, {})
+
+    def _ending(self, outcome: Outcome, metrics: dict[str, float], files: Mapping[Path, str]) -> Ending:
+        tags, known = _end_tags(outcome), self._below_state(files)
+        return Ending(self._name, status_of(outcome).value, metrics | roll_up(self._cells), tags, known)
+
+    def _below_state(self, files: Mapping[Path, str]) -> dict[str, str]:
+        """Where files lie below the state folder, which may be somewhere else when they are read again."""
+        state = self._project.state
+        return {path.relative_to(state).as_posix(): name for path, name in files.items() if path.is_file()}
+
+    def write(self, run: str, ending: Ending) -> None:
+        """Put the end of a run and its artifacts into the journal, from where they go to MLflow."""
+        handle = self._job if run == self._job.key else RunHandle(run, ending.name)
+        for path, name in ending.files.items():
+            if (file := self._project.state / path).is_file():  # what is too old was removed
+                self._ledger.log_file(handle, file, name)
+        self._ledger.end_run(handle, status=Status(ending.status), metrics=ending.metrics, tags=ending.tags)
+
+    def cost(self) -> Decimal | None:
+        """US dollars of all calls that the job's attempts captured; None when a price isn't known."""
+        return cost_of(self._cells)
+
+    def calls(self) -> int:
+        """How many calls the job's attempts captured."""
+        return calls_of(self._cells)
+
+    def flush(self, seconds: float) -> str:
+        """Wait until MLflow has everything; why it hasn't after so many seconds, "" when it has."""
+        report = self._ledger.flush(seconds)
+        return "" if report is None or not report.pending else self.problem or report.reason
+
+    def find(self, run: str) -> str:
+        """MLflow's id of a run of ours; "" while MLflow doesn't know it."""
+        return self._ledger.run_id(run)
+
+    def close_lost(self, runs: Sequence[str]) -> None:
+        """Close runs of jobs whose runners were killed, and all below them that was at work: attempts, cells."""
+        self._close_below(runs)
+        for run in runs:
+            self._close(run)
 
     def _close_below(self, keys: Sequence[str]) -> None:
         """Close what a process has begun below these runs that was killed before it could."""
@@ -152,58 +178,25 @@ class Publisher:
         handle = RunHandle(key, self._name)
         self._ledger.end_run(handle, status=Status.ABORTED, metrics={}, tags=_end_tags(Outcome.LOST))
 
-    def end_fanout(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int) -> None:
-        """Close the run of a fan-out: how many items there are and how they ended."""
-        metrics = {"items": float(total)} | {f"items_{end.value}": float(count) for end, count in counts.items()}
-        self._ledger.end_run(self._job, status=status_of(outcome), metrics=metrics, tags=_end_tags(outcome))
-        self._ledger.flush(_FLUSH_SECONDS)
+    def _captured(self, runs: Collection[str]) -> dict[str, tuple[RunView, ...]]:
+        """The captured cells of runs of ours; none of them where the journal can't be read."""
+        try:
+            return captured_cells(self._project, runs, since=self._begun)
+        except OSError:
+            return dict.fromkeys(runs, ())
 
-    def price_items(self, items: Mapping[str, str]) -> dict[str, Decimal | None]:
-        """What each item of a fan-out has cost in US dollars, None when that isn't known.
-
-        Each item's run gets its figures and the fan-out's run their sums, as far as MLflow has the captured cells.
+    def price_items(self, items: Collection[str]) -> dict[str, Decimal | None]:
+        """What each item of a fan-out has cost in US dollars, None when that isn't known; its run gets its figures.
 
         Args:
-            items: an item's run -> MLflow's id of it.
+            items: the ids of their runs.
         """
-        if not items or not self.run_id or self.problem:
-            return {}
-        runs = {run.run_id: run for run in runs_since(self._project, self._begun)}
-        cells = [run for run in runs.values() if run.kind == "cell" and "cost_usd" in run.metrics]
-        by_item: dict[str, list[RunView]] = {}
-        for cell in cells:
-            for above in _above(cell, runs):
-                by_item.setdefault(above, []).append(cell)
-        for key, run_id in items.items():
-            if by_item.get(run_id):
-                self._ledger.log_metrics(RunHandle(key, self._name), roll_up(by_item[run_id]))
-        if by_item.get(self.run_id):
-            self._ledger.log_metrics(self._job, roll_up(by_item[self.run_id]))
-        self._ledger.flush(_FLUSH_SECONDS)
-        return {key: _cost(by_item.get(run_id, [])) for key, run_id in items.items()}
-
-    def cost(self) -> Decimal | None:
-        """US dollars of all calls that the job's attempts captured; None when that isn't known."""
-        return _cost(self._cells())
-
-    def _roll_up(self) -> None:
-        """Give the job run the figures of all its attempts' cells, so that a reviewer can sort jobs by them."""
-        figures = roll_up(self._cells())
-        if figures:
-            self._ledger.log_metrics(self._job, figures)
-            self._ledger.flush(_FLUSH_SECONDS)
-
-    def _cells(self) -> list[RunView]:
-        """The captured cells under the job run, as far as MLflow has them."""
-        if not self.run_id or self.problem:
-            return []
-        runs = {run.run_id: run for run in runs_since(self._project, self._begun)}
-        mine = [run for run in runs.values() if "cost_usd" in run.metrics and self._is_mine(run, runs)]
-        return [run for run in mine if run.kind == "cell"]
-
-    def _is_mine(self, run: RunView, runs: Mapping[str, RunView]) -> bool:
-        """Whether the run lies under the job run, at any depth."""
-        return self.run_id in _above(run, runs)
+        captured = self._captured((*items, self._job.key))
+        self._cells = captured.pop(self._job.key)
+        for key, cells in captured.items():
+            if cells:
+                self._ledger.log_metrics(RunHandle(key, self._name), roll_up(cells))
+        return {key: cost_of(cells) for key, cells in captured.items()}
 
     def _tags(self, run: str, folder: JobFolder) -> dict[str, str]:
         index = folder.index
@@ -224,22 +217,6 @@ class Publisher:
             return {}  # a waiver let the job start without; there is nobody to name
         # the name, because an address would be redacted like any other
         return {"prodkit.owner": contact.name, "prodkit.page": contact.address}
-
-
-def _above(run: RunView, runs: Mapping[str, RunView]) -> list[str]:
-    """The ids of the runs that a run lies under, the nearest first."""
-    found: list[str] = []
-    parent = run.parent
-    while parent and parent not in found:
-        found.append(parent)
-        parent = runs[parent].parent if parent in runs else ""
-    return found
-
-
-def _cost(cells: Sequence[RunView]) -> Decimal | None:
-    if not cells or any(run.metrics.get("llm_calls_unpriced") for run in cells):
-        return None
-    return sum((Decimal(repr(run.metrics["cost_usd"])) for run in cells), Decimal(0))
 
 
 def status_of(outcome: Outcome) -> Status:

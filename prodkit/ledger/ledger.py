@@ -331,6 +331,11 @@ class Ledger:
         run = self._shipments.run(current_destination(self.project), handle.key)
         return self.run_url(run.run_id, run.experiment_id) if run and run.run_id else ""
 
+    def run_id(self, key: str) -> str:
+        """MLflow's id of a run of this project; empty while MLflow doesn't know it."""
+        run = self._shipments.run(current_destination(self.project), key) if self.places.ship_db.exists() else None
+        return run.run_id if run else ""
+
     def run_url(self, run_id: str, experiment_id: str) -> str:
         """As `url`, by MLflow's ids."""
         from prodkit.ledger.reach import public_uri

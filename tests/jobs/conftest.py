@@ -56,6 +56,12 @@ class RememberingLedger:
     def log_text(self, handle: RunHandle, text: str, path: str) -> None:
         self.runs[handle.key]["files"][path] = text.encode()
 
+    def log_metrics(self, handle: RunHandle, metrics: Mapping[str, float]) -> None:
+        self.runs[handle.key].setdefault("metrics", {}).update(metrics)
+
+    def run_id(self, key: str) -> str:
+        return f"mlflow-{key}" if key in self.runs else ""
+
     def flush(self, timeout: float = 30.0) -> None:
         """Everything is where it should be already."""
 
@@ -64,12 +70,8 @@ class RememberingLedger:
 
 
 @pytest.fixture
-def remembering_ledger(monkeypatch: pytest.MonkeyPatch) -> RememberingLedger:
-    """A ledger that only remembers; the cost of a run, which would come from MLflow, is not known under it."""
-    from prodkit.jobs.publishing import Publisher
-
-    monkeypatch.setattr(Publisher, "cost", lambda self: None)
-    monkeypatch.setattr(Publisher, "price_items", lambda self, items: {})
+def remembering_ledger() -> RememberingLedger:
+    """A ledger that only remembers."""
     return RememberingLedger()
 
 

@@ -36,9 +36,9 @@ def answering(status: int, body: str, kind: str = "application/json") -> Iterato
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_POST = do_PATCH = do_PUT = do_GET
+        do_POST = do_PATCH = do_PUT = do_GET  # noqa: N815  the names that http.server asks for
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             """Silence."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -52,7 +52,7 @@ def answering(status: int, body: str, kind: str = "application/json") -> Iterato
 
 def outcome_of(act: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Outcome:
     """What the error of a call means, told as the kernel tells it to the engine."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011  which one it is, is the question
+    with pytest.raises(Exception) as caught:
         act()
     monkeypatch.setattr(sys, "last_value", caught.value, raising=False)
     told = json.loads(describe())
