@@ -29,6 +29,8 @@ Page = Callable[["Project", str], object]
 
 _SECONDS, _SECONDS_WHEN_STOPPED = 20.0, 3.0  # what isn't published by then waits
 _TICK = 0.05
+_FAILURES = 3  # pages of earlier runs that may fail after a run; the others get their turn after the next one
+_GONE = "review.no-run"
 _FIX = "Fix: nothing is lost; the next run publishes it, or `prodkit audit sync`."
 
 
@@ -96,15 +98,16 @@ class _Delivery:
         problem = self._records(runs, first) or self._flush()
         if problem or self._page is None:
             return Delivered(0, len(self._outbox.runs()), problem)
-        published = 0
+        published = failures = 0
         for run in runs:
-            if self._left() <= 0:
+            if self._left() <= 0 or failures > (_FAILURES if first else len(runs)):
                 break
             with self._outbox.claimed(run) as mine:
                 waiting = self._outbox.get(run) if mine else None
                 if waiting is not None:
                     failed = self._write_page(waiting)
                     published += not failed
+                    failures += bool(failed)
                     problem = failed if run == first else problem
         if published:
             problem = problem or self._flush()
@@ -130,6 +133,9 @@ class _Delivery:
             problem = "" if run_id else told("The review page couldn't be published", LateError("its run isn't known"))
         except Exception as error:
             problem = told("The review page couldn't be published", error)
+            if isinstance(error, ProdkitError) and error.code == _GONE:  # somebody has deleted it
+                self._outbox.put(waiting.without(PAGE))
+                return problem
         self._outbox.put(replace(waiting, reason=problem) if problem else waiting.without(PAGE))
         return problem
 

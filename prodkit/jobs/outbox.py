@@ -97,8 +97,9 @@ class Outbox:
         return _read(self._path(run))
 
     def runs(self) -> tuple[str, ...]:
-        """The runs of which something remains, the oldest first: ids begin with their time."""
-        return tuple(sorted((path.stem for path in self._folder.glob("*.json")), key=_age))
+        """The runs of which something remains, that of the longest wait since its last try first."""
+        found = sorted((path.stat().st_mtime_ns, path.stem) for path in self._folder.glob("*.json"))
+        return tuple(run for _, run in found)
 
     @contextmanager
     def claimed(self, run: str) -> Iterator[bool]:
@@ -116,11 +117,6 @@ class Outbox:
 
     def _path(self, run: str) -> Path:
         return self._folder / f"{run}.json"
-
-
-def _age(run: str) -> str:
-    """`job-` and `fan-` runs in one order."""
-    return run.partition("-")[2]
 
 
 def _read(path: Path) -> Waiting | None:
