@@ -17,6 +17,7 @@ from prodkit.ledger.chain import Entry, decode
 from prodkit.ledger.places import Places
 from prodkit.ledger.review import DatasetView, RunView
 from prodkit.ledger.segments import list_segments, read_lines
+from prodkit.records import Status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -127,15 +128,16 @@ def _from_calls(runs: Mapping[str, RunView], keys: set[str], entries: Iterator[E
     costs: dict[str, Decimal] = dict.fromkeys(keys, Decimal(0))
     calls, unpriced = dict.fromkeys(keys, 0), dict.fromkeys(keys, 0)
     for entry in entries:
-        public = entry.public
-        key = public["run_key"]
-        if key not in keys or public["status"] == "refused":
+        key = entry.public["run_key"]
+        if key not in keys:
             continue
-        usd = public["cost"]["usd"]
+        call = events.read_call(entry.public, None)
+        if call.status is Status.REFUSED:
+            continue
         calls[key] += 1
-        costs[key] += Decimal(usd or 0)
-        never_billed = public["status"] == "error" and public["usage"]["input_tokens"] is None
-        unpriced[key] += usd is None and not never_billed
+        costs[key] += call.cost.usd or 0
+        never_billed = call.status is Status.ERROR and call.usage.input_tokens is None
+        unpriced[key] += call.cost.usd is None and not never_billed
     return {
         key: dataclasses.replace(
             runs[key],
