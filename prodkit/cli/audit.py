@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from prodkit.ledger.reach import public_uri
 from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from prodkit.ledger.audit import Audit, Explanation
+    from prodkit.ledger.shipping import Shipped
     from prodkit.manifest import Project
     from prodkit.records import CallRecord
 
@@ -122,17 +125,48 @@ def erase(project: Path | None, user: str, yes: bool, without_mlflow: bool) -> N
 def sync(project: Path | None, again: bool, timeout: float) -> None:
     """Ship everything that waits in the journal to MLflow."""
     audit_ = _audit(project)
-    before = audit_.pending()
     shipped = audit_.sync(again=again, timeout=timeout)
     refused = audit_.rejections()
     for item in refused:
         place = f"stream {item.stream}, record {item.seq} ({item.kind})"
         click.echo(f"{click.style('refused', fg='yellow')} {place}: {item.reason}", err=True)
-    click.echo(
-        f"{max(0, before - shipped.pending):,} records shipped, {shipped.pending:,} wait, {len(refused):,} refused."
-    )
+    click.echo(f"{shipped.records:,} records shipped, {shipped.pending:,} wait, {len(refused):,} refused.")
     if shipped.pending or (again and shipped.reason):
+        _report_problems(shipped)
+        sys.exit(75)
+    _publish_runs(find_project(project), timeout)
+
+
+def _report_problems(shipped: Shipped) -> None:
+    """Each address that fails on a line of its own, and the way out where another address works."""
+    for problem in shipped.problems:
+        waiting = f"{problem.waiting:,} wait for " if problem.waiting else ""
+        click.echo(f"MLflow: {waiting}{problem}", err=True)
+        if shipped.suggestion:
+            said = f"prodkit audit retarget {shlex.quote(problem.address)} {shlex.quote(shipped.suggestion)}"
+            click.echo(f"        Correct or start it; or send them where MLflow works: {said}", err=True)
+    if not shipped.problems:
         click.echo(f"MLflow: {shipped.reason}", err=True)
+
+
+@audit.command()
+@click.argument("old")
+@click.argument("new")
+@_PROJECT
+@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for another process that ships.")
+def retarget(old: str, new: str, project: Path | None, timeout: float) -> None:
+    """Send what waits for the address OLD, and what will still go there, to NEW.
+
+    Addresses as the messages show them; `project` is the MLflow in the project's own folder. Records that MLflow at OLD
+    has taken stay there. The decision is a record of the journal, which stays as it is otherwise.
+    """
+    audit_ = _audit(project)
+    decided = audit_.retarget(old, new)
+    click.echo(f"What goes to {public_uri(old)} goes to {public_uri(new)} from now on ({decided.time}).")
+    shipped = audit_.sync(timeout=timeout)
+    click.echo(f"{shipped.records:,} records shipped, {shipped.pending:,} wait.")
+    if shipped.pending:
+        _report_problems(shipped)
         sys.exit(75)
     _publish_runs(find_project(project), timeout)
 

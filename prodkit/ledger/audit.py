@@ -14,7 +14,7 @@ from prodkit.ledger import cache, events, replay
 from prodkit.ledger.chain import Entry, decode, intact
 from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpoints, take_checkpoint
 from prodkit.ledger.client import check
-from prodkit.ledger.destinations import connect, current_destination, tracking_uri
+from prodkit.ledger.destinations import connect, current_destination, describe, tracking_uri
 from prodkit.ledger.erasure import Scrubbed, Scrubber, words_of
 from prodkit.ledger.journal import Event
 from prodkit.ledger.ledger import Ledger
@@ -23,6 +23,8 @@ from prodkit.ledger.mlflow_errors import explained
 from prodkit.ledger.prompts import is_made_with, texts_in
 from prodkit.ledger.reach import probe, public_uri
 from prodkit.ledger.reading import count_pending
+from prodkit.ledger.retargeting import plan_retarget
+from prodkit.ledger.retargets import Retargets
 from prodkit.ledger.segments import by_stream, read_lines
 from prodkit.ledger.shipments import Rejection, Shipments
 from prodkit.ledger.shipping import BUSY, Shipped, Shipping
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prodkit.ledger.checkpoints import Checkpoint
+    from prodkit.ledger.retargets import Retarget
     from prodkit.manifest import Project
     from prodkit.records import CallRecord, DatasetRecord, FeedbackRecord
 
@@ -92,7 +95,7 @@ class Audit:
         self.project = project
         self._ledger = Ledger.open(project)
         self._places = self._ledger.places
-        self._shipments = Shipments(self._places.ship_db)
+        self._shipments = Shipments(self._places)
 
     def verify(self, *, remote: bool = False, files: tuple[Path, ...] = ()) -> Verification:
         """Check the journal against itself, its checkpoints and its cursors.
@@ -219,7 +222,7 @@ class Audit:
                 for key in keys | named
                 if (run := self._shipments.run(destination, key)) is not None and run.run_id
             }
-            where = public_uri(destination.rpartition("|")[0])
+            where = describe(destination, self.project.root)
             mlflow = connect(self.project, self._places, destination)
             if reason := probe(mlflow.uri):
                 scrubber.done.left.append(
@@ -242,15 +245,40 @@ class Audit:
         """
         shipping = Shipping(self._places, self._ledger.keyring, partial(connect, self.project, self._places))
         deadline = time.monotonic() + timeout
+        before = self.pending()
         shipped = shipping.run(again=again)
         while shipped.reason == BUSY and (shipped.pending or again) and time.monotonic() < deadline:
             time.sleep(_POLL)
             shipped = shipping.run(again=again)
+            others = before - shipped.pending
+            shipped = dataclasses.replace(shipped, records=max(shipped.records, others))
         return shipped
+
+    def retarget(self, old: str, new: str) -> Retarget:
+        """Decide that what goes to one address goes to another from now on; what waits there waits no longer.
+
+        The decision is a record of its own: it is on the disk when this returns, and no earlier record is changed.
+
+        Args:
+            old: an address that records go to, as the messages show it; with `|` and an experiment, only that one.
+            new: the other address, in the same form. No password: that comes from the environment.
+
+        Raises:
+            ConfigError: `audit.unknown-address`, no record goes to `old`; `audit.same-address`.
+        """
+        self._require()
+        decided = plan_retarget(self.project, self._places, self._shipments, old, new)
+        receipt = self._ledger.journal.append_all([Event(events.RETARGET, decided)])
+        receipt.durable()
+        retargets = Retargets(self._shipments.db)
+        retargets.add(
+            receipt.stream, receipt.seq, decided
+        )  # shipping would do it, too: a kill in between loses nothing
+        return retargets.all()[-1]
 
     def pending(self) -> int:
         """How many records wait to be shipped."""
-        return count_pending(self._places.journal, self._shipments.cursors())
+        return count_pending(self._places.journal, self._shipments)
 
     def rejections(self) -> list[Rejection]:
         """What MLflow refused for good."""
@@ -275,7 +303,7 @@ class Audit:
         runs: list[dict[str, Any]] = []
         while key in specs and len(runs) < 100:  # noqa: PLR2004  a parent that is its own child must not hang us
             spec = specs[key]
-            shipped = self._shipments.run(current_destination(self.project), key)
+            shipped = self._shipments.find_run(current_destination(self.project), key)
             runs.append({**spec, "status": ends.get(key, "open"), "run_id": shipped.run_id if shipped else ""})
             key = spec.get("parent_key", "")
         return runs
@@ -334,7 +362,7 @@ class Audit:
             return []
         return [
             Claim(cursor.stream, cursor.seq, cursor.hash, "the shipping cursor")
-            for cursor in self._shipments.cursors().values()
+            for cursor in self._shipments.heads().values()
             if cursor.hash
         ]
 

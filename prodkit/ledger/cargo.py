@@ -101,7 +101,17 @@ class Cargo:
             self._attempt(entry, partial(self._begin, entry))
             return True
         key = entry.public.get("run_key", "")
-        return not key or bool(self._run_id(key))
+        return not key or bool(self._run_id(key)) or self._continue(entry, key)
+
+    def _continue(self, entry: Entry, key: str) -> bool:
+        """Begin a run anew whose records were sent to another address before."""
+
+        def begin() -> None:
+            if (run := self._creation.continue_run(key)) is not None:
+                self._runs[key] = run.run_id
+
+        self._attempt(entry, begin)
+        return bool(self._runs.get(key))
 
     def _begin(self, entry: Entry) -> None:
         self._runs[entry.public["key"]] = self._creation.ensure_run(entry.public).run_id

@@ -11,7 +11,7 @@ from prodkit.ledger.mlflow_errors import UnreachableError
 from prodkit.ledger.shipments import Shipments, ShippedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _PARENT_TAG = "mlflow.parentRunId"
@@ -29,13 +29,27 @@ class Creation:
         shipments: where ids are kept.
         destination: the destination's name in `shipments`.
         lock: held while something is created.
+        continued: how a run of this key began that another address has, when its records go to this destination now.
     """
 
-    def __init__(self, mlflow: Mlflow, shipments: Shipments, destination: str, lock: Path) -> None:
+    def __init__(
+        self,
+        mlflow: Mlflow,
+        shipments: Shipments,
+        destination: str,
+        lock: Path,
+        continued: Callable[[str, str], dict[str, Any] | None] = lambda *_: None,
+    ) -> None:
         self._mlflow = mlflow
         self._shipments = shipments
         self._destination = destination
         self._lock = lock
+        self._continued = continued
+
+    def continue_run(self, key: str) -> ShippedRun | None:
+        """The run of this key, made anew where it was begun at an address that its records went away from."""
+        spec = self._continued(key, self._destination)
+        return self.ensure_run(spec) if spec is not None else None
 
     def ensure_run(self, spec: Mapping[str, Any]) -> ShippedRun:
         """The run of this spec (a `RunSpec` as the journal holds it)."""
@@ -43,6 +57,8 @@ class Creation:
         if known is not None and known.run_id:
             return known
         experiment_id = self._mlflow.experiment_id  # creates the experiment, under a lock of its own
+        if spec.get("parent_key") and self._shipments.run(self._destination, spec["parent_key"]) is None:
+            self.continue_run(spec["parent_key"])
         with self._locked():
             known = self._shipments.run(self._destination, spec["key"])
             if known is not None and known.run_id:

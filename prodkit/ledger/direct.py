@@ -6,10 +6,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from prodkit.ledger.destinations import connect, current_destination, tracking_uri
+from prodkit.ledger.destinations import connect, current_destination, describe
 from prodkit.ledger.mlflow_errors import Failure, find_failure
 from prodkit.ledger.patience import bounded
 from prodkit.ledger.reach import find_obstacle, is_server, within
+from prodkit.ledger.retargets import Retargets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ class Direct:
 
     def create_prompt(self, prompt: Mapping[str, Any]) -> int | None:
         """The prompt's version, or None when MLflow doesn't answer in time."""
-        known = self._shipments.prompt(current_destination(self._project), prompt["name"], prompt["digest"])
+        known = self._shipments.prompt(self._destination(), prompt["name"], prompt["digest"])
         if known is not None:
             return known
         version: int | None = self._ask(lambda creation: creation.ensure_prompt(prompt))
@@ -59,7 +60,7 @@ class Direct:
     def _ask(self, act: Callable[[Creation], Any]) -> Any:
         if time.monotonic() < self._until:
             return None
-        uri = tracking_uri(self._project)
+        uri = connect(self._project, self._places, self._destination()).uri
         if (failure := find_obstacle(uri, _PROBE)) is not None:
             return self._leave_alone(failure)
         patience = _PATIENCE if self._warm(uri) else _FIRST_TIME
@@ -67,6 +68,9 @@ class Direct:
             done, result = within(patience, lambda: self._bounded(act))
         except Exception as error:
             known = find_failure(error) or find_failure(error.__cause__ or error)
+            if known is not None and known.kind == "refused":  # nothing of a record was sent yet: it is the experiment
+                fix = "correct MLFLOW_EXPERIMENT_ID, or restore the experiment"
+                known = Failure("refused", str(error), fix, transient=False)
             return self._leave_alone(known or Failure("unreachable", str(error) or type(error).__name__))
         if not done:
             return self._leave_alone(Failure("slow", f"not done within {patience:g} s"))
@@ -89,13 +93,17 @@ class Direct:
 
     def _leave_alone(self, failure: Failure) -> None:
         self._obstacle = failure
-        self._where = current_destination(self._project).rpartition("|")[0]
+        self._where = describe(self._destination(), self._project.root)
         self._until = time.monotonic() + _LEAVE_ALONE
+
+    def _destination(self) -> str:
+        """Where records go that are made now, after all decisions to send them elsewhere."""
+        return Retargets(self._shipments.db).resolve(current_destination(self._project))
 
     def _creation(self) -> Creation:
         from prodkit.ledger.creation import Creation
 
-        destination = current_destination(self._project)
+        destination = self._destination()
         if destination not in self._creations:
             mlflow = connect(self._project, self._places, destination)
             _ = mlflow.experiment_id

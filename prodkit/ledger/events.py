@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 CALL, TRACE = "call", "trace"
 RUN_START, RUN_END, RUN_UPDATE = "run.start", "run.end", "run.update"
 DATASET, ARTIFACT, PROMPT, NOTE, FEEDBACK = "dataset", "artifact", "prompt", "note", "feedback"
-OPEN, DESTINATION, ERASE, CHECKPOINT = "open", "destination", "erase", "checkpoint"
+OPEN, DESTINATION, RETARGET = "open", "destination", "retarget"
+ERASE, CHECKPOINT = "erase", "checkpoint"
 
 _ATOMS = frozenset({type(None), str, int, float, bool})
 _SAID = ("value", "comment")

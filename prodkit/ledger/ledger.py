@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from prodkit.errors import ConfigError
 from prodkit.ledger import events
 from prodkit.ledger.cleaning import Cleaning
-from prodkit.ledger.destinations import connect, current_destination, tracking_uri
+from prodkit.ledger.destinations import FORMAT, connect, current_destination, tracking_uri
 from prodkit.ledger.direct import Direct
 from prodkit.ledger.helper import Helper
 from prodkit.ledger.journal import Event, Journal
@@ -74,10 +74,10 @@ class Ledger:
         self.project = project
         self._redactor = redactor
         self._inline = (shipper or os.environ.get(SHIPPER_VARIABLE) or "helper") == "inline"
-        self.places = Places(project.state)
+        self.places = Places(project.state, project.root)
         self.keyring = Keyring(self.places.keys)
         self.journal = Journal(self.places, self.keyring, opening=self._destination_event)
-        self._shipments = Shipments(self.places.ship_db)
+        self._shipments = Shipments(self.places)
         self._helper = Helper(project.root, self.places)
         self._direct = Direct(project, self.places, self._shipments)
         self._later = Later()
@@ -318,17 +318,16 @@ class Ledger:
         reason = reason or self._helper.problem
         if not reason:
             return ""
-        where = current_destination(self.project).rpartition("|")[0]
         return (
-            f"[ledger.mlflow-unreachable] MLflow at {where} can't be reached ({reason}); the records are safe in the "
-            "journal. Fix: start it or correct MLFLOW_TRACKING_URI, then run `prodkit audit sync`."
+            f"[ledger.mlflow-unreachable] MLflow can't be reached ({reason}); the records are safe in the journal. "
+            "Fix: start it or correct MLFLOW_TRACKING_URI, then run `prodkit audit sync`."
         )
 
     def url(self, handle: RunHandle) -> str:
         """A link to a run, or the command that opens it; empty while MLflow doesn't know it."""
         if handle.url:
             return handle.url
-        run = self._shipments.run(current_destination(self.project), handle.key)
+        run = self._shipments.find_run(current_destination(self.project), handle.key)
         return self.run_url(run.run_id, run.experiment_id) if run and run.run_id else ""
 
     def run_id(self, key: str) -> str:
@@ -372,7 +371,7 @@ class Ledger:
 
     def _destination_event(self) -> dict[str, Any]:
         self._destination = current_destination(self.project)
-        return {"destination": self._destination}
+        return {"destination": self._destination, "format": FORMAT}
 
     def _append(self, *written: Event) -> None:
         moved = current_destination(self.project)
@@ -409,7 +408,7 @@ class Ledger:
     def _pending(self) -> int:
         from prodkit.ledger.reading import count_pending
 
-        return count_pending(self.places.journal, self._shipments.cursors()) if self.places.journal.exists() else 0
+        return count_pending(self.places.journal, self._shipments) if self.places.journal.exists() else 0
 
     def _ship_here(self) -> str:
         from prodkit.ledger.shipping import Shipping
@@ -426,14 +425,16 @@ class Ledger:
         return str(reason) if done else f"not done within {timeout:g} s"
 
     def _wait(self, timeout: float) -> str:
+        from prodkit.ledger.reading import count_unread
+
         begun, deadline = time.time(), time.monotonic() + timeout
         while time.monotonic() < deadline:
             self._helper.wake()
             if self._pending() == 0:
                 return ""
             reason, at = self._shipments.noted("problem")
-            if reason and at > begun:
-                return reason
+            if reason and at > begun and count_unread(self.places.journal, self._shipments.heads()) == 0:
+                return reason  # what waits, waits for an address that fails
             if self._helper.problem:
                 return self._ship_here()
             time.sleep(_POLL)

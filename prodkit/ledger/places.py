@@ -14,9 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The ledger's folders and files below the project's state folder."""
+    """The ledger's folders and files below the project's state folder.
+
+    Attributes:
+        state: the state folder.
+        root: the project's folder; None where it is the one around `state`.
+    """
 
     state: Path
+    root: Path | None = None
+
+    @property
+    def project_root(self) -> Path:
+        """The project's folder."""
+        return self.root or self.state.parent
 
     @property
     def journal(self) -> Path:

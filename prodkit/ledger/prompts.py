@@ -23,8 +23,8 @@ def shipped_prompts(project: Project) -> dict[str, int]:
     from prodkit.ledger.places import Places
     from prodkit.ledger.shipments import Shipments
 
-    path = Places(project.state).ship_db
-    return Shipments(path).prompts() if path.is_file() else {}
+    places = Places(project.state, project.root)
+    return Shipments(places).prompts() if places.ship_db.is_file() else {}
 
 
 def prompt_digest(template: str, parameters: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.chain import Entry, decode, intact
 from prodkit.ledger.segments import Segment, by_stream, last_entry, read_lines
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from prodkit.ledger.shipments import Cursor
+    from prodkit.ledger.shipments import Cursor, Shipments
 
 CHUNK_LINES = 1000
 CHUNK_BYTES = 8 << 20
@@ -71,11 +71,27 @@ def _persist(path: Path) -> None:
         os.close(descriptor)
 
 
-def count_pending(folder: Path, cursors: Mapping[str, Cursor]) -> int:
+def count_pending(folder: Path, shipments: Shipments) -> int:
     """How many records of all streams haven't been shipped."""
-    pending = 0
+    return count_unread(folder, shipments.heads()) + sum(span.records for span in shipments.parked())
+
+
+def count_unread(folder: Path, heads: Mapping[str, Cursor]) -> int:
+    """How many records shipping hasn't looked at yet."""
+    unread = 0
     for stream, segments in by_stream(folder).items():
         last = last_entry(segments)
-        shipped = cursors[stream].seq if stream in cursors else 0
-        pending += max(0, last.seq - shipped) if last else 0
-    return pending
+        read = heads[stream].seq if stream in heads else 0
+        unread += max(0, last.seq - read) if last else 0
+    return unread
+
+
+def find_run_start(folder: Path, key: str) -> dict[str, Any] | None:
+    """How a run began, as its record says; None when the journal doesn't hold it."""
+    mark = f'"key":"{key}"'.encode()
+    for segments in by_stream(folder).values():
+        for segment in segments:
+            for _, line in read_lines(segment.path):
+                if mark in line and (entry := _read(line)) is not None and entry.public.get("key") == key:
+                    return entry.public if entry.kind == "run.start" else None
+    return None

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import threading
 import time
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from prodkit.ledger.mlflow_prices import Opinion, totals
+from prodkit.ledger.ship_db import ShipDb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    import sqlite3
+    from collections.abc import Mapping, Sequence
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS cursors (stream TEXT PRIMARY KEY, segment INTEGER, offset INTEGER, seq INTEGER, hash TEXT,
-                                    destination TEXT);
-CREATE TABLE IF NOT EXISTS runs (destination TEXT, key TEXT, run_id TEXT, experiment_id TEXT, parent_key TEXT,
-                                 PRIMARY KEY (destination, key));
-CREATE INDEX IF NOT EXISTS runs_by_key ON runs (key);
-CREATE TABLE IF NOT EXISTS prompts (destination TEXT, name TEXT, digest TEXT, version INTEGER,
-                                    PRIMARY KEY (destination, name, digest));
-CREATE TABLE IF NOT EXISTS rejected (stream TEXT, seq INTEGER, kind TEXT, reason TEXT, at REAL,
-                                     PRIMARY KEY (stream, seq));
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT, at REAL);
-CREATE TABLE IF NOT EXISTS opinions (destination TEXT, key TEXT, ours TEXT, theirs TEXT, differing INTEGER,
-                                     PRIMARY KEY (destination, key));
-"""
+    from prodkit.ledger.places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +28,32 @@ class Cursor:
     seq: int = 0
     hash: str = ""
     destination: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Records of a stream that wait for their destination; `begin` is the cursor before the first of them."""
+
+    id: int
+    stream: str
+    destination: str
+    begin: Cursor
+    to_segment: int
+    to_offset: int
+    to_seq: int
+
+    @property
+    def records(self) -> int:
+        """How many records wait."""
+        return self.to_seq - self.begin.seq
+
+    def ends_at(self, cursor: Cursor) -> bool:
+        """Whether nothing of it is left behind this place."""
+        return (cursor.segment, cursor.offset) >= (self.to_segment, self.to_offset)
+
+    def passed_by(self, cursor: Cursor) -> bool:
+        """Whether this place lies behind its end."""
+        return (cursor.segment, cursor.offset) > (self.to_segment, self.to_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,48 +80,101 @@ class Shipments:
     """The book of what has been shipped.
 
     Args:
-        path: the database; made when it isn't there.
+        places: the ledger's files; the database is made when it isn't there.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._made = False
-        self._lock = threading.Lock()
+    def __init__(self, places: Places) -> None:
+        self.db = ShipDb(places.ship_db, places.project_root)
+        self._open = self.db.open
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._path, timeout=10.0, isolation_level=None)) as database:
-            with self._lock:
-                if not self._made:
-                    database.execute("PRAGMA journal_mode = WAL")
-                    database.executescript(_SCHEMA)
-                    self._made = True
-            database.execute("PRAGMA synchronous = NORMAL")
-            yield database
-
-    def cursors(self) -> dict[str, Cursor]:
-        """The cursor of each stream."""
+    def heads(self) -> dict[str, Cursor]:
+        """How far each stream has been read; records before that may be parked, see `parked`."""
         with self._open() as database:
             rows = database.execute("SELECT stream, segment, offset, seq, hash, destination FROM cursors")
             return {row[0]: Cursor(*row) for row in rows}
 
-    def move(self, cursor: Cursor, opinions: Mapping[str, Opinion] | None = None) -> None:
-        """Everything up to here is in MLflow (or rejected).
+    def cursors(self) -> dict[str, Cursor]:
+        """Up to where everything of each stream is in MLflow (or rejected)."""
+        done = self.heads()
+        for span in self.parked():
+            if span.begin.seq < done[span.stream].seq:
+                done[span.stream] = span.begin
+        return done
+
+    def parked(self, stream: str = "") -> list[Parked]:
+        """The stretches that wait for a destination while their stream goes on, in the order of the journal."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT id, stream, destination, segment, offset, seq, hash, to_segment, to_offset, to_seq FROM parked"
+                " WHERE ? IN ('', stream) ORDER BY stream, seq",
+                (stream,),
+            ).fetchall()
+        return [
+            Parked(id_, name, destination, Cursor(name, segment, offset, seq, digest, destination), *end)
+            for id_, name, destination, segment, offset, seq, digest, *end in rows
+        ]
+
+    def park(self, begin: Cursor, head: Cursor, destination: str, run_keys: Sequence[str]) -> None:
+        """Let the records from `begin` to `head` wait for their destination, and the stream go on behind them.
+
+        Args:
+            begin: behind which record the stretch begins.
+            head: its last record, and the destination of the stream there.
+            destination: where its records go.
+            run_keys: the runs that begin in it; what belongs to them follows them.
+        """
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            longer = database.execute(
+                "UPDATE parked SET to_segment = ?, to_offset = ?, to_seq = ?"
+                " WHERE stream = ? AND destination = ? AND to_segment = ? AND to_offset = ?",
+                (head.segment, head.offset, head.seq, head.stream, destination, begin.segment, begin.offset),
+            )
+            if not longer.rowcount:
+                database.execute(
+                    "INSERT INTO parked (stream, destination, segment, offset, seq, hash,"
+                    " to_segment, to_offset, to_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (head.stream, destination, *_place(begin), *_place(head)[:3]),
+                )
+            rows = [(key, destination) for key in run_keys]
+            database.executemany("INSERT OR REPLACE INTO homes (key, destination) VALUES (?, ?)", rows)
+            self._set_head(database, head)
+            database.execute("COMMIT")
+
+    def deliver(self, span: Parked, upto: Cursor, destination: str, opinions: Mapping[str, Opinion]) -> None:
+        """The records of a parked stretch up to here are in MLflow (or rejected)."""
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            if span.ends_at(upto):
+                database.execute("DELETE FROM parked WHERE id = ?", (span.id,))
+            else:
+                place = "UPDATE parked SET segment = ?, offset = ?, seq = ?, hash = ? WHERE id = ?"
+                database.execute(place, (*_place(upto), span.id))
+            self._keep(database, destination, opinions)
+            database.execute("COMMIT")
+
+    def move(self, cursor: Cursor, destination: str = "", opinions: Mapping[str, Opinion] | None = None) -> None:
+        """Everything up to here was taken by MLflow, rejected or parked.
 
         Args:
             cursor: where shipping goes on.
+            destination: where the records went.
             opinions: the new sums of the runs whose calls were shipped; kept in the same transaction, so that a batch
                 which is sent twice is counted once.
         """
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
-            database.execute(
-                "INSERT OR REPLACE INTO cursors (stream, segment, offset, seq, hash, destination)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (cursor.stream, cursor.segment, cursor.offset, cursor.seq, cursor.hash, cursor.destination),
-            )
-            self._keep(database, cursor.destination, opinions or {})
+            self._set_head(database, cursor)
+            self._keep(database, destination, opinions or {})
             database.execute("COMMIT")
+
+    @staticmethod
+    def _set_head(database: sqlite3.Connection, cursor: Cursor) -> None:
+        database.execute(
+            "INSERT OR REPLACE INTO cursors (stream, segment, offset, seq, hash, destination)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (cursor.stream, cursor.segment, cursor.offset, cursor.seq, cursor.hash, cursor.destination),
+        )
 
     def keep(self, destination: str, opinions: Mapping[str, Opinion]) -> None:
         """Keep the new sums of runs, of whose calls one was shipped later than the rest."""
@@ -158,10 +222,12 @@ class Shipments:
 
     def children(self, destination: str, parent_key: str) -> list[ShippedRun]:
         """The runs that wait for this parent or have it."""
+        address = destination.rpartition("|")[0] + "|"
         with self._open() as database:
             rows = database.execute(
-                "SELECT key, run_id, experiment_id, parent_key FROM runs WHERE destination = ? AND parent_key = ?",
-                (destination, parent_key),
+                "SELECT key, run_id, experiment_id, parent_key FROM runs"
+                " WHERE substr(destination, 1, ?) = ? AND parent_key = ?",
+                (len(address), address, parent_key),
             )
             return [ShippedRun(*row) for row in rows]
 
@@ -173,6 +239,22 @@ class Shipments:
                 " VALUES (?, ?, ?, ?, ?)",
                 (destination, run.key, run.run_id, run.experiment_id, run.parent_key),
             )
+
+    def home(self, key: str) -> str:
+        """The destination that a run was created at or waits for; empty when it isn't known yet."""
+        with self._open() as database:
+            row = database.execute(
+                "SELECT destination FROM runs WHERE key = ? AND run_id != ''"
+                " UNION ALL SELECT destination FROM homes WHERE key = ? LIMIT 1",
+                (key, key),
+            ).fetchone()
+        return row[0] if row else ""
+
+    def find_run(self, destination: str, key: str) -> ShippedRun | None:
+        """As `run`; where it isn't known there, the run of this key at any other destination."""
+        if (here := self.run(destination, key)) is not None and here.run_id:
+            return here
+        return self.run(elsewhere, key) if (elsewhere := self.home(key)) else here
 
     def destinations(self) -> list[str]:
         """Everywhere that runs have been shipped to."""
@@ -233,3 +315,7 @@ class Shipments:
         with self._open() as database:
             row = database.execute("SELECT value, at FROM state WHERE name = ?", (name,)).fetchone()
         return (row[0], float(row[1])) if row else ("", 0.0)
+
+
+def _place(cursor: Cursor) -> tuple[int, int, int, str]:
+    return cursor.segment, cursor.offset, cursor.seq, cursor.hash

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 IDLE_VARIABLE = "PRODKIT_SHIPPER_IDLE"
 _POLL = 0.1
 _POLL_QUIET = 0.5
-_LONGEST_WAIT = 20.0
 _GIVE_UP = 900.0
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -43,7 +42,7 @@ _QUIET = {
 def ship(root: Path, *, idle: float) -> int:
     """Ship until nothing has come for `idle` seconds; 0 also when another process does it already."""
     project = find_project(root)
-    places = Places(project.state)
+    places = Places(project.state, project.root)
     places.make()
     shipping = Shipping(places, Keyring(places.keys), partial(connect, project, places))
     while True:
@@ -71,25 +70,19 @@ def _take(path: Path) -> int | None:
 def _work(shipping: Shipping, places: Places, idle: float) -> None:
     seen: object = None
     last = time.monotonic()
-    wait = 1.0
     while places.journal.exists():
         state = _state(places.journal)
-        if state == seen:
-            if time.monotonic() - last > idle:
+        if state == seen and not shipping.due:
+            if time.monotonic() - last > (_GIVE_UP if shipping.failing else idle):
                 return
             time.sleep(_POLL if time.monotonic() - last < 1.0 else _POLL_QUIET)
             continue
         shipped = shipping.run_locked()
+        seen = state
         if shipped.records:
-            last, wait = time.monotonic(), 1.0
-        if not shipped.reason:
-            seen = state
-            last = max(last, time.monotonic() - idle + min(idle, 1.0)) if shipped.records == 0 else last
-            continue
-        if time.monotonic() - last > _GIVE_UP:
-            return
-        time.sleep(wait)
-        wait = min(_LONGEST_WAIT, wait * 2)
+            last = time.monotonic()
+        elif not shipping.failing:
+            last = max(last, time.monotonic() - idle + min(idle, 1.0))
 
 
 def _state(folder: Path) -> object:

@@ -15,6 +15,7 @@ from prodkit.cli.audit import audit
 from prodkit.errors import TransientError
 from prodkit.ledger.audit import Audit
 from prodkit.ledger.erasure import ERASED, Scrubber, words_of
+from prodkit.ledger.places import Places
 from prodkit.ledger.shipments import Shipments, ShippedRun
 from prodkit.records import Status
 
@@ -116,7 +117,7 @@ def test_nothing_is_destroyed_while_mlflow_is_away(project, spoken, monkeypatch)
     assert [erased for _, _, erased in Audit(project).calls(user="ada")] == [False]
 
     gone = ShippedRun("run-1", "0" * 32, "1")  # as if the records of another time had gone there
-    Shipments(project.state / "ship.db").set_run("http://127.0.0.1:9|triage", gone)
+    Shipments(Places(project.state)).set_run("http://127.0.0.1:9|triage", gone)
     went_on = erase("--without-mlflow")
     assert "LEFT     MLflow at http://127.0.0.1:9: artifacts and traces, because it wasn't reached" in went_on.output
     assert "cleaned  MLflow run" in went_on.output  # the one that is there

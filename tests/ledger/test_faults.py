@@ -78,7 +78,7 @@ def test_an_mlflow_that_is_not_there_costs_the_user_little_and_loses_nothing(
         report = ledger.flush(timeout=10)
         assert time.monotonic() - begun < 60  # MLflow is imported in it, on a machine that may be busy
         assert (run.run_id, run.url) == ("", "")
-        assert report.pending == 4
+        assert report.pending in {3, 4}  # the opening of the stream counts until somebody has read it
         assert "[ledger.mlflow-slow]" in ledger.problem
         assert "pass" not in ledger.problem
         assert "prodkit audit sync" in ledger.problem
