@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from prodkit.budget.limits import Limit, Obstacle, cross, first_obstacle, totals_of
 from prodkit.budget.store import Book, Store, UnavailableError
@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_LEASE = 900.0
+T = TypeVar("T")
 _SHARED = ("fan-out", "day", "month")
 
 
@@ -129,7 +130,7 @@ class Budgets:
         """As `reserve`; where the call has only to wait for others, gives the obstacle instead of raising."""
         if amount is not None and amount < 0:
             raise BudgetError("budget.negative", "A reservation can't be negative.", fix="pass an amount of 0 or more")
-        name, asked = new_id("bud"), amount or Decimal(0)
+        name, asked, owed = new_id("bud"), amount or Decimal(0), _Owed(self.store)
         most = asked if bound is None else max(asked, bound)
 
         def enter(book: Book) -> Reservation | Obstacle:
@@ -139,6 +140,7 @@ class Budgets:
                 raise _unpriced_error(bounded)
             keys, crossed = tuple(limit.key for limit in limits), tuple[Announcement, ...]()
             if not book.holds(name):
+                owed.book(book)
                 book.expire()
                 totals = totals_of(book, bounded)
                 obstacle = first_obstacle(totals, bounded, asked, most)
@@ -151,7 +153,7 @@ class Budgets:
             return Reservation(name, asked, keys, amount is None, crossed, limits)
 
         try:
-            return self.store.write(enter)
+            return owed.forget(self.store.write(enter))
         except UnavailableError as error:
             limits = self._limits(scopes, when or now())
             if any(limit.usd is not None for limit in limits):
@@ -171,17 +173,19 @@ class Budgets:
 
         Raises:
             BudgetError: `budget.unavailable`, when limits are set and the store can't be used.
-            TransientError: the same, when it doesn't answer for the moment.
+            TransientError: the same, when it doesn't answer for the moment. In both cases the cost is booked with this
+                process's next call.
         """
-        cost = reservation.amount if actual is None else actual
+        owed = _Owed(self.store)
+        owed.add(reservation.id, reservation.keys, reservation.amount if actual is None else actual)
 
         def book_cost(book: Book) -> tuple[Announcement, ...]:
-            book.settle(reservation.id, reservation.keys, cost)
+            owed.book(book)
             limits = [limit for limit in reservation.limits if limit.usd]
             return _announce(cross(book, totals_of(book, limits), limits, self.budget.thresholds))
 
         try:
-            return self.store.write(book_cost)
+            return owed.forget(self.store.write(book_cost))
         except UnavailableError as error:
             if any(limit.usd is not None for limit in reservation.limits):
                 raise _unavailable_error(error, self.store.where) from error
@@ -222,6 +226,32 @@ class Budgets:
                 Limit("fan-out", f"fan-out:{scopes.fan_out}", scopes.fan_out_limit, "--budget or budget.per_run")
             )
         return tuple(limits)
+
+
+class _Owed:
+    """Costs that this process couldn't book yet, because the store was away; the next transaction books them first."""
+
+    _all: ClassVar[dict[str, dict[str, tuple[tuple[str, ...], Decimal]]]] = {}
+
+    def __init__(self, store: Store) -> None:
+        self._costs = self._all.setdefault(store.name, {})
+        self._booked: tuple[str, ...] = ()
+
+    def add(self, name: str, keys: tuple[str, ...], cost: Decimal) -> None:
+        self._costs[name] = keys, cost
+
+    def book(self, book: Book) -> None:
+        if self._costs:
+            costs = dict(self._costs)  # other threads add to it
+            for name, (keys, cost) in costs.items():
+                book.settle(name, keys, cost)
+            self._booked = tuple(costs)
+
+    def forget(self, result: T) -> T:
+        """What was booked is committed."""
+        for name in self._booked:
+            self._costs.pop(name, None)
+        return result
 
 
 def _moment(book: Book) -> datetime:

@@ -55,6 +55,10 @@ class Store(Protocol):
     """Keeps sums for all processes that share a budget."""
 
     @property
+    def name(self) -> str:
+        """What tells it from other stores in this process."""
+
+    @property
     def where(self) -> str:
         """The file or the address, for messages; holds no password."""
 

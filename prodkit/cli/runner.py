@@ -286,7 +286,10 @@ def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("started, UTC", "job", "outcome", "attempts", "seconds", "cost", "error", "run"):
+    several = len({entry.host for entry in entries if entry.host}) > 1
+    for name in ("started, UTC", "job", "outcome", "attempts", "seconds", "cost", "error", "run", "host")[
+        : 8 + several
+    ]:
         table.add_column(name, no_wrap=name != "error", justify="right" if name in {"attempts", "seconds"} else "left")
     for entry in entries:
         code = "" if entry.outcome == "running" else f" {entry.outcome.exit_code}"
@@ -299,6 +302,7 @@ def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
             "" if entry.cost is None else f"${float(entry.cost):.4f}",
             entry.error,
             entry.run[-8:],
+            *([entry.host] if several else []),
         )
     console.print(table if entries else "no runs yet; start one with `prodkit run JOB`")
 
@@ -315,6 +319,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "exit_code": None if entry.outcome == "running" else entry.outcome.exit_code,
         "attempts": entry.attempts,
         "error": entry.error,
+        "host": entry.host,
         "output": entry.output,
         "mlflow_run_id": entry.run_id,
         "cost_usd": entry.cost,

@@ -67,6 +67,11 @@ class Entry:
         return owners.host_of(self.place)
 
     @property
+    def is_here(self) -> bool:
+        """Whether it ran where this process runs."""
+        return not self.place or owners.is_here(self.place)
+
+    @property
     def seconds(self) -> float | None:
         """Wall time; None while it runs and when nobody saw the end."""
         return (self.ended - self.started).total_seconds() if self.ended else None

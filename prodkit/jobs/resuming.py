@@ -9,6 +9,8 @@ from prodkit.jobs.ends import Outcome
 from prodkit.ledger.replay import kept_runs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from prodkit.jobs.history import Entry, History
     from prodkit.manifest import Project
 
@@ -17,7 +19,7 @@ _LOOK_BACK = 200
 _OVER = frozenset({Outcome.OK, Outcome.RUNNING})
 
 
-def find_resumable(history: History, job: str, which: str, params: dict[str, Any]) -> Entry:
+def find_resumable(history: History, job: str, which: str, params: dict[str, Any], place: Path) -> Entry:
     """The run to go on with.
 
     Args:
@@ -25,9 +27,10 @@ def find_resumable(history: History, job: str, which: str, params: dict[str, Any
         job: the job's name.
         which: the end of a run's id, or `last`: the latest run with these parameters that didn't succeed.
         params: this run's parameters as JSON values.
+        place: the folder that holds the folders of the job's runs.
 
     Raises:
-        ConfigError: `jobs.nothing-to-resume`.
+        ConfigError: `jobs.nothing-to-resume`, or `jobs.resume-elsewhere`: what the run kept lies on another machine.
         ParameterError: `jobs.resume-params`: the run had other parameters.
     """
     entries = history.entries(job, limit=_LOOK_BACK)
@@ -51,7 +54,15 @@ def find_resumable(history: History, job: str, which: str, params: dict[str, Any
             where=open_[0].run,
             fix="give the same parameters, or start anew without --resume",
         )
-    return open_[0]
+    here = [entry for entry in open_ if (place / entry.run).is_dir() or entry.is_here]
+    if not here:
+        raise ConfigError(
+            "jobs.resume-elsewhere",
+            f"The run to resume ran on {open_[0].host}, and what it kept lies there.",
+            where=open_[0].run,
+            fix="resume it there, give both machines the same PRODKIT_STATE folder, or start anew without --resume",
+        )
+    return here[0]
 
 
 def find_replayable(history: History, project: Project, job: str, which: str, params: dict[str, Any]) -> str:

@@ -218,7 +218,7 @@ class _Run:
         self.run = new_id("job")
         self.place = place / self.run
         self.params = as_json(folder.schema, values)
-        earlier = find_resumable(history, folder.name, options.resume, self.params) if options.resume else None
+        earlier = find_resumable(history, folder.name, options.resume, self.params, place) if options.resume else None
         self.kept = Kept(self.place / "kept", place / earlier.run / "kept" if earlier else None)
         if earlier is None and options.key:  # the same work, begun before: what it has paid for isn't paid for again
             earlier = history.unfinished(folder.name, options.key)

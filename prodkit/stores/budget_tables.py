@@ -46,6 +46,11 @@ class BudgetTables:
         self.database = database
 
     @property
+    def name(self) -> str:
+        """The file, or the address and the project."""
+        return self.database.name
+
+    @property
     def where(self) -> str:
         """The file or the address, for messages."""
         return self.database.where

@@ -63,6 +63,7 @@ class Database(Protocol):
         ConfigError: `state.unusable`, `state.refused`, or `state.newer`: a later prodkit has changed its tables.
     """
 
+    name: str  # what tells it from other databases and projects
     where: str  # the file, or the address without a password
     shared: bool  # by several machines, whose processes this one can't look at
 

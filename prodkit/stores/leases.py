@@ -212,12 +212,12 @@ class _Keeper:
                     self.remove(lease)
 
 
-_keepers: dict[tuple[int, str, str], _Keeper] = {}
+_keepers: dict[tuple[int, str], _Keeper] = {}
 _keepers_lock = threading.Lock()
 
 
 def _keeper_of(leases: Leases) -> _Keeper:
     """The keeper of this process: a fork has none of its parent's leases."""
-    key = os.getpid(), leases.where, getattr(leases.database, "namespace", "")
+    key = os.getpid(), leases.database.name
     with _keepers_lock:
         return _keepers.setdefault(key, _Keeper(leases))

@@ -46,8 +46,7 @@ _REFUSALS = ("password", "authentication", "no pg_hba.conf entry", 'database "',
 _LASTING = frozenset({"25006", "25P03"})  # a standby that isn't promoted yet; a transaction that hung
 
 _queue = threading.Lock()  # one transaction at a time in a process: the server lets no more in anyway
-_connections: dict[str, psycopg.Connection[Any]] = {}
-_prepared: set[tuple[int, str, str]] = set()  # connection, schema and store whose tables were looked at
+_connections: dict[str, tuple[psycopg.Connection[Any], set[str]]] = {}  # with the stores whose tables were looked at
 
 
 def _before_fork() -> None:
@@ -66,8 +65,7 @@ def _after_fork_in_child() -> None:
 
 def _close_all() -> None:
     while _connections:
-        _connections.popitem()[1].close()
-    _prepared.clear()
+        _connections.popitem()[1][0].close()
 
 
 if hasattr(os, "register_at_fork"):
@@ -91,6 +89,7 @@ class PostgresDatabase:
         self.url, self.schema, self.patience = url, schema, patience
         self.where = without_password(url)
         self.namespace = _namespace(project)
+        self.name = f"{self.where} {self.namespace}"
         lock = f"SELECT pg_advisory_xact_lock({_number(self.namespace, schema.name)});"
         self._writing = _BEGIN.format(mode="READ WRITE", schema=_quoted(self.namespace), lock=lock)
         self._reading = _BEGIN.format(mode="READ ONLY", schema=_quoted(self.namespace), lock="")
@@ -139,23 +138,24 @@ class PostgresDatabase:
                 connection.close()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = _connections.get(self.url)
+        connection, prepared = _connections.get(self.url, (None, set()))
         if connection is None or connection.closed or connection.broken:
             psycopg = _library()
             known = psycopg.conninfo.conninfo_to_dict(self.url)
             settings = {**_CONNECTING, **{name: str(value) for name, value in known.items()}}
             # statements prepared on one session aren't there on the next that a pooler gives
             connection = psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
-            _connections[self.url] = connection
-        seen = id(connection), self.namespace, self.schema.name
-        if seen not in _prepared:
+            prepared = set()
+            _connections[self.url] = connection, prepared
+        seen = f"{self.namespace} {self.schema.name}"
+        if seen not in prepared:
             try:
                 self._bring_up_to_date(connection)
                 self._forget(connection)
             except BaseException:
                 self._undo(connection)
                 raise
-            _prepared.add(seen)
+            prepared.add(seen)
         return connection
 
     def _bring_up_to_date(self, connection: psycopg.Connection[Any]) -> None:

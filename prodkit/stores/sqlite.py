@@ -68,7 +68,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, schema: Schema, *, fast: bool = False) -> None:
         self.path, self.schema, self.fast = path, schema, fast
-        self.where = str(path)
+        self.name = self.where = str(path)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """One exclusive transaction."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LEASE = 3.0
 PRELUDE = """
 import sys, time
+from pathlib import Path
 from prodkit.jobs.exclusion import locked_job
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.history import History
@@ -267,6 +268,7 @@ with locked_job(project, "sample"):
 
 SLOW = """
 import time
+from pathlib import Path
 Path(f"ran-{time.time_ns()}").touch()
 deadline = time.monotonic() + 120
 while not Path("go").exists() and time.monotonic() < deadline:
