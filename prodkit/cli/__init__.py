@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say when a job runs: to `prodkit scheduler`, or as files for another timekeeper.",
     ),
     "scheduler": (
-        "prodkit.cli.schedules",
+        "prodkit.cli.scheduler",
         "Run the local schedules of this project, in the foreground, until it is stopped.",
     ),
 }

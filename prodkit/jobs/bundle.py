@@ -206,6 +206,8 @@ def _index(notebook: Notebook, project: Project, *, name: str, inputs: tuple[str
             schedule=job.schedule,
             timezone=job.timezone,
             image=job.image,
+            pool=job.pool,
+            priority=job.priority,
         ),
         inputs=inputs,
     )

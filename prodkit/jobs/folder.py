@@ -84,6 +84,8 @@ class Execution(_Strict):
     schedule: str = ""
     timezone: str = "UTC"
     image: str = Field(default="", description="The image that runs it, for Kubernetes.")
+    pool: str = Field(default="default", description="The queue of the local scheduler that it waits in.")
+    priority: int = Field(default=0, description="In its queue; higher numbers start first.")
 
 
 class Need(_Strict):

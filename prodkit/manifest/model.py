@@ -357,6 +357,16 @@ class Job(Section):
     cell_timeout: Seconds | None = None
     retries: int = Field(default=2, ge=0, le=10, description="Attempts after the first, on transient outcomes only.")
     retry_wait: Seconds = 5.0
+    pool: Name = Field(default="default", description="The queue of `prodkit scheduler` that it waits in.")
+    priority: int = Field(default=0, description="In its queue; higher numbers start first.")
+
+
+class Scheduler(Section):
+    """The scheduler of this project, `prodkit scheduler`."""
+
+    pools: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict, description="How many jobs of a pool run at a time; a pool that isn't named here: one."
+    )
 
 
 class Compliance(Section):
@@ -388,6 +398,7 @@ class Manifest(Section):
     alerts: tuple[Alert, ...] = ()
     compute: Compute = Compute()
     job: Job = Job()
+    scheduler: Scheduler = Scheduler()
     compliance: Compliance = Compliance()
     redaction: Redaction = Redaction()
     state: StateAddress = Field(

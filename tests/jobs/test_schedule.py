@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -17,16 +16,21 @@ import pytest
 from click.testing import CliRunner
 from cronsim import CronSim
 
-from prodkit.cli.schedules import schedule, scheduler
+from prodkit.cli.scheduler import scheduler
+from prodkit.cli.schedules import schedule
 from prodkit.errors import ConfigError, ParameterError, ProdkitError, TransientError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.schedules.cron import Cron
+from prodkit.jobs.schedules.presence import running
+from prodkit.jobs.schedules.schedule import Course, Schedule
 from prodkit.jobs.schedules.scheduler import Scheduler
+from prodkit.jobs.schedules.store import ScheduleStore
 from prodkit.jobs.signals import StopRequest
 from prodkit.manifest import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -43,8 +47,15 @@ def firings(line: str, start: str, count: int, zone: str = "Europe/Berlin") -> l
 
 
 def test_the_clock_put_forward_skips_nothing() -> None:
-    """A time that doesn't exist on the day of summer time fires once, as late as the clock was moved."""
-    assert firings("30 2 * * *", "2026-03-28", 3) == ["03-28 02:30 +0100", "03-29 03:30 +0200", "03-30 02:30 +0200"]
+    """A time that doesn't exist on the day of summer time fires once, right after the gap, as other times in it do."""
+    assert firings("30 2 * * *", "2026-03-28", 3) == ["03-28 02:30 +0100", "03-29 03:00 +0200", "03-30 02:30 +0200"]
+    assert firings("5,35 2 * * *", "2026-03-28T12:00", 2) == ["03-29 03:00 +0200", "03-30 02:05 +0200"]
+    assert firings("0 2,3 * * *", "2026-03-28T12:00", 2) == ["03-29 03:00 +0200", "03-30 02:00 +0200"]
+    assert firings("0 0 * * *", "2026-09-05T12:00", 2, "America/Santiago") == ["09-06 01:00 -0300", "09-07 00:00 -0300"]
+    assert firings("15 2 * * *", "2026-10-03T00:00", 2, "Australia/Lord_Howe") == [
+        "10-04 02:30 +1100",
+        "10-05 02:15 +1100",
+    ]
 
 
 def test_the_clock_put_back_repeats_nothing() -> None:
@@ -55,6 +66,99 @@ def test_the_clock_put_back_repeats_nothing() -> None:
         "10-25 02:00 +0100",
         "10-25 03:00 +0100",
     ]
+    assert firings("45 23 * * *", "2026-04-04T12:00", 2, "America/Santiago") == [
+        "04-04 23:45 -0300",
+        "04-05 23:45 -0400",
+    ]
+
+
+def test_intervals_go_on_by_real_time() -> None:
+    """Every 15 minutes is every 15 minutes over both changes of the clock, also where it is moved by half an hour."""
+    for zone, day in (
+        *(("Europe/Berlin", "2026-03-29"), ("Europe/Berlin", "2026-10-25")),
+        *(("America/New_York", "2026-03-08"), ("America/New_York", "2026-11-01")),
+        *(("Australia/Lord_Howe", "2026-10-03"), ("Australia/Lord_Howe", "2026-04-04")),
+        *(("America/Santiago", "2026-09-06"), ("Asia/Beirut", "2026-10-24")),
+    ):
+        start = datetime.fromisoformat(day).replace(tzinfo=UTC) - timedelta(hours=12)
+        found = list(Cron("*/15 * * * *", zone).between(start, start + timedelta(days=2)))
+        assert found == [start + timedelta(minutes=15) * number for number in range(1, 193)], zone
+
+
+ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "Pacific/Apia")
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_each_firing_is_that_of_a_clock_on_the_wall(zone: str) -> None:
+    """Over every change of the clock firings are those that minutes give one by one, and counting agrees with listing."""
+    year = 2011 if zone == "Pacific/Apia" else 2026  # Apia went without the 30th of December
+    place = ZoneInfo(zone)
+    hours = [datetime(year, 1, 1, tzinfo=UTC) + timedelta(hours=number) for number in range(24 * 366)]
+    offsets = [hour.astimezone(place).utcoffset() for hour in hours]
+    changes = [hour for hour, before, after in zip(hours[1:], offsets, offsets[1:], strict=False) if before != after]
+    assert len(changes) >= 2
+    for change in changes:
+        since, until = change - timedelta(hours=14), change + timedelta(hours=14)
+        minutes = wall_minutes(place, since - timedelta(hours=3), until + timedelta(hours=3))
+        for line in LINES:
+            cron = Cron(line, zone)
+            wanted = [fires for fires in wall_clock(cron, minutes) if since < fires <= until]
+            assert list(cron.between(since, until)) == wanted, line
+            assert cron.count(since, until) == len(wanted)
+            for moment in (since, change - timedelta(minutes=31), change, change + timedelta(seconds=1)):
+                later = [fires for fires in wanted if fires > moment]
+                if later:
+                    assert cron.after(moment) == later[0], line
+                    assert cron.nth(moment, len(later)) == later[-1], line
+
+
+LINES = (
+    "* * * * *",
+    "0 * * * *",
+    "30 2 * * *",
+    "0 0 * * *",
+    "30 23 * * *",
+    "0,30 0-3 * * *",
+    "*/20 1-3 * * *",
+    "15 0 * * 0,6",
+)
+
+
+def wall_minutes(zone: ZoneInfo, since: datetime, until: datetime) -> dict[datetime, list[datetime]]:
+    """For each minute that the clock on the wall shows: when it does, in UTC."""
+    seen: dict[datetime, list[datetime]] = {}
+    for number in range(int((until - since) / timedelta(minutes=1))):
+        moment = since + timedelta(minutes=number)
+        seen.setdefault(moment.astimezone(zone).replace(tzinfo=None), []).append(moment)
+    return seen
+
+
+def wall_clock(cron: Cron, seen: dict[datetime, list[datetime]]) -> list[datetime]:
+    """Firings by looking at each minute of the clock on the wall, those that it skips among them."""
+    repeats = cron.fields[0].startswith("*") or cron.fields[1].startswith("*")
+    found: set[datetime] = set()
+    skipped = False
+    local = min(seen)
+    while local <= max(seen):
+        fires = local.hour in cron.hours and local.minute in cron.minutes and cron.matches(local.date())
+        if local in seen and (skipped or fires):
+            found |= set(seen[local] if fires and repeats else seen[local][:1])
+        skipped = local not in seen and (skipped or fires)
+        local += timedelta(minutes=1)
+    return sorted(found)
+
+
+def test_over_changes_of_the_clock_fixed_times_are_debians() -> None:
+    """For made-up lines that don't repeat, cronsim fires when we do on the nights when the clock is changed."""
+    chance = random.Random(11)
+    for zone, month, day in (("Europe/Berlin", 3, 28), ("Europe/Berlin", 10, 24), ("America/New_York", 3, 7)):
+        start = datetime(2026, month, day, tzinfo=ZoneInfo(zone))
+        for _ in range(40):
+            minutes = ",".join(map(str, sorted(chance.sample(range(60), chance.randint(1, 3)))))
+            line = f"{minutes} {chance.choice(['1', '2', '3', '1-3', '2,3', '0-23/2'])} * * *"
+            theirs = [one.astimezone(UTC) for one, _ in zip(CronSim(line, start), range(12), strict=False)]
+            ours = list(Cron(line, zone).between(start, start + timedelta(days=14)))[: len(theirs)]
+            assert ours == theirs, (line, zone)
 
 
 def test_weekdays_are_crontabs() -> None:
@@ -146,49 +250,61 @@ def keeper(make_job: Callable[..., Path]) -> Callable[..., Scheduler]:
 
     def make(runs: Runs, hours: float = 0.0) -> Scheduler:
         job = make_job("x = 1")
-        made = Scheduler(
-            find_project(job.parents[1]),
+        project = find_project(job.parents[1])
+        with ScheduleStore(project.state / "jobs" / "schedules.db", project.root) as store:
+            if not store.schedules():
+                store.put(Schedule("sample", job, Cron("0 * * * *"), {}, datetime.now(UTC)))
+        return Scheduler(
+            project,
             run=runs,
-            clock=lambda: datetime.now(UTC) + timedelta(hours=hours),  # type: ignore[arg-type]
+            clock=lambda: datetime.now(UTC) + timedelta(hours=hours),
+            launch=lambda _, work: work(),
         )
-        if not made.store.schedules():
-            made.store.put("sample", job, Cron("0 * * * *"), {})
-        return made
 
     return make
+
+
+def turn(made: Scheduler) -> None:
+    """What is due begins and ends."""
+    for _ in range(2):
+        made.step(StopRequest())
 
 
 def test_what_was_missed_runs_once(keeper: Callable[..., Scheduler]) -> None:
     """Ten hours that nobody was awake for are one run, which knows how many it stands for; then nothing is due."""
     runs = Runs()
     made = keeper(runs, hours=10)
-    assert made.catch_up("sample", StopRequest())
-    assert not made.catch_up("sample", StopRequest())
-    tick = made.store.last("sample")
-    assert tick is not None
-    assert (len(runs.keys), tick.missed, tick.outcome) == (1, 9, "ok")
+    turn(made)
+    turn(made)
+    firing = made.store.last("sample")
+    assert firing is not None
+    assert (len(runs.keys), firing.missed, firing.outcome) == (1, 9, "ok")
 
 
-def test_a_tick_is_never_begun_twice(keeper: Callable[..., Scheduler]) -> None:
-    """Two schedulers that see the same firing begin it once."""
-    runs = Runs()
-    made, other = keeper(runs, hours=1), keeper(runs, hours=1)
-    due, _ = Cron("0 * * * *").latest(datetime.now(UTC) + timedelta(hours=1), since=datetime.now(UTC))
+def test_a_firing_is_never_begun_twice(keeper: Callable[..., Scheduler]) -> None:
+    """Two schedulers that see the same firing claim and begin it once."""
+    made, other = keeper(Runs(), hours=1), keeper(Runs(), hours=1)
+    (schedule,) = made.store.schedules()
+    due = Course.of(schedule).due(datetime.now(UTC) + timedelta(hours=1))
     assert due is not None
-    assert made.store.claim("sample", due, 0) is not None
-    assert other.store.claim("sample", due, 0) is None
-    assert not other.catch_up("sample", StopRequest())
+    (firing,) = made.store.claim([(due, schedule)], datetime.now(UTC))
+    assert other.store.claim([(due, schedule)], datetime.now(UTC)) == []
+    turn(made)
+    turn(other)
+    assert made._worker.run.keys == [firing.key]  # type: ignore[attr-defined]
+    assert other._worker.run.keys == []  # type: ignore[attr-defined]
 
 
-def test_a_stopped_tick_goes_on_later(keeper: Callable[..., Scheduler]) -> None:
-    """A run that was cut off by a stop stays unfinished and is run again under the same key."""
+def test_a_stopped_firing_goes_on_later(keeper: Callable[..., Scheduler]) -> None:
+    """A run that was cut off by a stop stays unfinished and is run again under the same key by the next scheduler."""
     runs = Runs(Outcome.TERMINATED, Outcome.OK)
-    made = keeper(runs, hours=1)
-    made.catch_up("sample", StopRequest())
-    (tick,) = made.store.unfinished()
-    made.finish(tick, StopRequest())
-    assert runs.keys == [tick.key, tick.key]
-    assert made.store.unfinished() == ()
+    first = keeper(runs, hours=1)
+    turn(first)
+    (firing,) = first.store.unfinished()
+    second = keeper(runs, hours=1)
+    turn(second)
+    assert runs.keys == [firing.key, firing.key]
+    assert second.store.unfinished() == ()
 
 
 @pytest.mark.parametrize(
@@ -199,30 +315,35 @@ def test_a_stopped_tick_goes_on_later(keeper: Callable[..., Scheduler]) -> None:
 def test_the_scheduler_outlives_its_jobs(
     end: Outcome | Exception, outcome: str, keeper: Callable[..., Scheduler]
 ) -> None:
-    """Whatever a job does, its tick gets an end and the scheduler goes on."""
+    """Whatever a job does, its firing gets an end and the scheduler goes on."""
     made = keeper(Runs(end), hours=1)
-    assert made.catch_up("sample", StopRequest())
-    tick = made.store.last("sample")
-    assert tick is not None
-    assert tick.outcome == outcome
+    turn(made)
+    firing = made.store.last("sample")
+    assert firing is not None
+    assert firing.outcome == outcome
 
 
 def test_only_one_scheduler_serves(keeper: Callable[..., Scheduler]) -> None:
-    """A second scheduler of the same project is refused with the first one's process id."""
+    """A second scheduler of the same project is refused with the first one's process id, which the status knows too."""
     import threading
 
     stop = StopRequest()
     serving = threading.Thread(target=keeper(Runs()).serve, args=[stop])
     serving.start()
     try:
-        lock = Path(keeper(Runs())._folder / "scheduler.lock")
-        while serving.is_alive() and not (lock.exists() and lock.read_text()):
+        other = keeper(Runs())
+        while serving.is_alive() and not other.store.noted("scheduler"):
             time.sleep(0.01)
+        seen = running(other.store)
+        assert seen is not None
+        assert seen["pid"] == os.getpid()
+        assert seen["pools"]["default"] >= 4
         with pytest.raises(TransientError, match=f"in process {os.getpid()}"):
             keeper(Runs()).serve(StopRequest())
     finally:
         stop.request()
         serving.join()
+    assert running(other.store) is None
 
 
 def test_the_command_writes_and_lists(make_job: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +365,7 @@ import sys, time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from prodkit.jobs.schedules.scheduler import Scheduler
+from prodkit.jobs.schedules.store import ScheduleStore
 from prodkit.jobs.signals import StopRequest
 from prodkit.manifest import find_project
 from tests_run import run
@@ -282,7 +404,8 @@ def test_kill_9_loses_no_run_and_repeats_none(make_job: Callable[..., Path], tmp
     )
     (tmp_path / "tests_run.py").write_text(RUN)
     work = job.parents[1] / "notebooks"
-    Scheduler(find_project(job.parents[1])).store.put("sample", job, Cron("0 * * * *"), {})
+    with Scheduler(find_project(job.parents[1])).store as store:
+        store.put(Schedule("sample", job, Cron("0 * * * *"), {}, datetime.now(UTC)))
 
     def start() -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

@@ -1,0 +1,148 @@
+"""`scheduler`: the process that runs the local schedules of a project, what it has waiting, and its systemd unit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+
+from prodkit.cli import screen
+from prodkit.cli.schedules import show_schedules
+from prodkit.errors import ParameterError
+
+if TYPE_CHECKING:
+    from prodkit.jobs.schedules.scheduler import Beat
+    from prodkit.manifest import Project
+
+
+@click.command()
+@click.option("--status", is_flag=True, help="Show the schedules and the last firing of each, and start nothing.")
+@click.option("--queue", is_flag=True, help="Show what runs and waits, and for how long, and start nothing.")
+@click.option("--json", "as_json", is_flag=True, help="With --status and --queue: as JSON.")
+@click.option(
+    "--pool",
+    "pairs",
+    multiple=True,
+    metavar="NAME=SIZE",
+    help="How many jobs of a pool run at a time; may be repeated.  [default: scheduler.pools of the manifest]",
+)
+@click.option("--unit", is_flag=True, help="Write a systemd service that runs it, and start nothing.")
+@click.option("--to", type=click.Path(path_type=Path), help="With --unit: the folder.  [default: .prodkit/schedules]")
+def scheduler(pairs: tuple[str, ...], to: Path | None, *, status: bool, queue: bool, as_json: bool, unit: bool) -> None:
+    """Run the local schedules of this project, in the foreground, until it is stopped."""
+    from functools import partial
+
+    from prodkit.jobs.runner import run_job
+    from prodkit.jobs.schedules.scheduler import Scheduler
+    from prodkit.jobs.signals import StopRequest
+    from prodkit.manifest import find_project
+    from prodkit.review import publish
+
+    project = find_project()
+    given = _sizes(pairs)
+    if status:
+        show_schedules(project, as_json=as_json)
+        return
+    if queue:
+        _show_queue(project, as_json=as_json)
+        return
+    if unit:
+        _write_unit(project, given, to)
+        return
+    console = screen.console()
+    sizes = {**project.manifest.scheduler.pools, **given}
+    keeper = Scheduler(
+        project, on_beat=lambda beat: console.print(_beat(beat)), run=partial(run_job, page=publish), pools=sizes
+    )
+    with StopRequest() as stop:
+        console.print("scheduler runs; Ctrl-C or SIGTERM stops it, and what it interrupts goes on with the next start")
+        keeper.serve(stop)
+
+
+def _sizes(pairs: tuple[str, ...]) -> dict[str, int]:
+    sizes = {}
+    for pair in pairs:
+        name, _, size = pair.partition("=")
+        if not name or not size.isdecimal() or int(size) < 1:
+            raise ParameterError(
+                "schedule.pool-size", f"`{pair}` is no pool with its size.", where="--pool", fix="e.g. --pool heavy=2"
+            )
+        sizes[name] = int(size)
+    return sizes
+
+
+def _beat(beat: Beat) -> str:
+    missed = f" (stands for {beat.missed} more that were missed)" if beat.missed else ""
+    error = f" ({escape(beat.error)})" if beat.error else ""
+    return f"{beat.due:%Y-%m-%d %H:%M} UTC  {beat.schedule}: {beat.outcome.value}{error}{missed}"
+
+
+def _write_unit(project: Project, sizes: dict[str, int], to: Path | None) -> None:
+    from prodkit.jobs.schedules.unit import SchedulerUnit
+
+    unit = SchedulerUnit.here(project, sizes)
+    place = to or project.state / "schedules"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / unit.name).write_text(unit.text(), encoding="utf-8")
+    screen.console().print(f"wrote {place / unit.name}; its first lines say how to install it", soft_wrap=True)
+
+
+def _show_queue(project: Project, *, as_json: bool) -> None:
+    state = _queue(project)
+    if as_json:
+        click.echo(json.dumps(state, indent=2))
+        return
+    console = screen.console()
+    serving = state["scheduler"]
+    console.print(
+        f"scheduler {serving['pid']} runs since {serving['since'][:16]} UTC" if serving else "no scheduler runs",
+        highlight=False,
+    )
+    for name, pool in state["pools"].items():
+        size = "" if pool["size"] is None else f" of {pool['size']}"
+        console.print(f"{name}: {pool['running']}{size} running, {pool['waiting']} waiting", highlight=False)
+    for row in state["firings"]:
+        console.print(
+            f"  {row['state']:8} {row['seconds']:8.0f} s  {row['schedule']}  due {row['due'][:16]} UTC  "
+            f"pool {row['pool']}, priority {row['priority']}",
+            highlight=False,
+        )
+
+
+def _queue(project: Project) -> dict[str, Any]:
+    """The pools and the firings that wait or run, in the order in which they start; `seconds` is how long they do."""
+    from prodkit.jobs.schedules.presence import running
+    from prodkit.jobs.schedules.store import ScheduleStore
+    from prodkit.records import now
+
+    moment = now()
+    with ScheduleStore(project.state / "jobs" / "schedules.db", project.root) as store:
+        serving, schedules = running(store), {one.name: one for one in store.schedules()}
+        firings = [firing for firing in store.unfinished() if firing.name in schedules]
+    sizes: dict[str, int] = serving["pools"] if serving else {}
+    names = sorted({*sizes, *(schedules[firing.name].pool for firing in firings)})
+    pools: dict[str, dict[str, Any]] = {
+        name: {"size": sizes.get(name, 1) if serving else None, "running": 0, "waiting": 0} for name in names
+    }
+    rows = []
+    for firing in sorted(firings, key=lambda one: (one.begun is None, -schedules[one.name].priority, one.due)):
+        one = schedules[firing.name]
+        at_work = firing.begun is not None and serving is not None
+        pools[one.pool]["running" if at_work else "waiting"] += 1
+        since = firing.begun if at_work else max(firing.due, firing.claimed or firing.due)
+        rows.append(
+            {
+                "schedule": one.name,
+                "due": firing.due.isoformat(),
+                "kind": firing.kind,
+                "state": "running" if at_work else "waiting" if firing.begun is None else "cut off",
+                "seconds": round((moment - (since or moment)).total_seconds(), 3),
+                "pool": one.pool,
+                "priority": one.priority,
+                "paused": one.paused is not None,
+            }
+        )
+    return {"scheduler": serving, "pools": pools, "firings": rows}
