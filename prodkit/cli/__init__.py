@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -81,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; a `ProdkitError` becomes its text on stderr and its exit code."""
     skip_slow_imports()
     try:
+        if "CREDENTIALS_DIRECTORY" in os.environ:
+            from prodkit.cli.credentials import take_credentials
+
+            take_credentials()
         cli.main(args=None if argv is None else list(argv), prog_name="prodkit", standalone_mode=True)
     except ProdkitError as error:
         click.echo(click.style("error ", fg="red", bold=True) + str(error), err=True)

@@ -14,6 +14,7 @@ from prodkit.jobs.ends import Failure, Outcome, by_exit_code
 from prodkit.jobs.outbox import RECORDS, Waiting
 from prodkit.jobs.parameters import as_code, as_json
 from prodkit.jobs.secret_values import as_line, is_reference, to_mask
+from prodkit.manifest.project import SIMULATION_VARIABLE
 from prodkit.records import RunHandle, now
 from prodkit.redaction import redact
 
@@ -202,6 +203,7 @@ def _shared_environment(folder: JobFolder, project: Project) -> dict[str, str]:
     """What the kernels of all attempts must know."""
     quiet = {key: value for key, value in (_NO_STALLS | _PATIENCE).items() if key not in os.environ}
     known = {"PRODKIT_PROJECT": str(project.root), "MLFLOW_TRACKING_URI": project.tracking_uri}
+    known[SIMULATION_VARIABLE] = os.environ.get(SIMULATION_VARIABLE) or "off"
     if folder.modules.is_dir():  # before the notebook's own folder: the job runs what was exported and approved
         path = [str(folder.modules), os.environ.get("PYTHONPATH", "")]
         known["PYTHONPATH"] = os.pathsep.join(filter(None, path))

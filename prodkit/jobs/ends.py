@@ -9,6 +9,8 @@ from enum import StrEnum
 _HTTP_STATUS = re.compile(r"\b(?:error code|status(?:[ _]code)?|http(?: error)?)(?!://)\W{0,3}(\d{3})\b", re.IGNORECASE)
 _DISTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _UNANSWERED = ("Max retries exceeded", "failed with timeout exception")  # as MLflow's client words it
+_NO_KEY = ("Missing credentials", "api_key client option must be set", "Could not resolve authentication method")
+"""What the SDKs say when their key is missing; the classes of these errors are general ones."""
 _OUT_OF_MONEY = ("insufficient_quota", "billing_hard_limit")
 
 # the last part of the names of error classes, as notebooks show them
@@ -106,6 +108,8 @@ def classify(failure: Failure) -> Outcome:
         return Outcome.FAILED  # a rate limit by name, but waiting doesn't fill an account
     if _DISTRUSTED in failure.message:
         return Outcome.MISCONFIGURED  # a connection error by name, but no waiting makes a certificate known
+    if any(word in failure.message for word in _NO_KEY):
+        return Outcome.MISCONFIGURED
     status = failure.http_status or _status_in(failure)
     if status is not None:
         return _BY_STATUS.get(status, Outcome.FAILED)

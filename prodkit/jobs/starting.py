@@ -90,7 +90,7 @@ def check_start(project: Project) -> tuple[str, ...]:
         Warnings, one sentence each: what runs out soon.
 
     Raises:
-        ConfigError: `jobs.switched-off` or `jobs.ownership`.
+        ConfigError: `jobs.switched-off`, `jobs.empty-key` or `jobs.ownership`.
     """
     switch = project.manifest.kill_switch
     if switch and project.path(switch).exists():
@@ -100,6 +100,7 @@ def check_start(project: Project) -> tuple[str, ...]:
             where=str(project.path(switch)),
             fix="ask who switched it off; removing the file switches it on again",
         )
+    _refuse_empty_keys(project)
     today = now().date()
     blocking = [violation for violation in check(project.manifest, today=today, start=True) if violation.blocks]
     if blocking:
@@ -111,3 +112,17 @@ def check_start(project: Project) -> tuple[str, ...]:
             fix=blocking[0].fix or "`prodkit owners` shows the matrix and what is wrong with it",
         )
     return upcoming(project.manifest, today=today)
+
+
+def _refuse_empty_keys(project: Project) -> None:
+    """A scheduler hands over a secret that it doesn't have as an empty text, which providers answer with anything."""
+    if os.environ.get("PRODKIT_SIMULATED_URL"):
+        return
+    for variable in sorted({model.key_variable for model in project.manifest.models}):
+        if os.environ.get(variable) == "":
+            raise ConfigError(
+                "jobs.empty-key",
+                f"{variable} is set, and empty.",
+                where="models in prodkit.yaml",
+                fix="give the scheduler a secret of this name, or unset the variable",
+            )

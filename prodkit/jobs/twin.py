@@ -11,7 +11,7 @@ from prodkit.errors import ParameterError, ProdkitError
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.parameters import as_code, check_parameters
 from prodkit.jobs.starting import find_place
-from prodkit.manifest.project import ROOT_VARIABLE
+from prodkit.manifest.project import ROOT_VARIABLE, SIMULATION_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -38,6 +38,7 @@ class Twin:
             sys.stderr.write(f"{error}\n")
             sys.exit(error.exit_code)
         os.environ.setdefault(ROOT_VARIABLE, str(root))
+        os.environ.setdefault(SIMULATION_VARIABLE, "off")
         if self.folder.modules.is_dir():
             sys.path.insert(0, str(self.folder.modules))
         os.chdir(self.folder.working_directory(root))

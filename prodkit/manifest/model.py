@@ -195,6 +195,11 @@ class ModelSpec(Section):
         default=(), description="Names of models to try next, in order; in place of those of resilience.fallback."
     )
 
+    @property
+    def key_variable(self) -> str:
+        """The environment variable with its key."""
+        return self.api_key or f"{re.sub(r'[^A-Z0-9]', '_', self.provider.upper())}_API_KEY"
+
 
 class Retry(Section):
     """The one retry layer around a call."""

@@ -14,6 +14,8 @@ MANIFEST = "prodkit.yaml"
 STATE = ".prodkit"
 ROOT_VARIABLE = "PRODKIT_PROJECT"
 STATE_VARIABLE = "PRODKIT_STATE"
+SIMULATION_VARIABLE = "PRODKIT_SIMULATION"
+"""`off` in everything that a job runs: a job without a key fails, and isn't answered by the simulated provider."""
 
 
 @dataclass(frozen=True, slots=True)

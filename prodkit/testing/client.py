@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from prodkit.errors import ConfigError, TransientError
+from prodkit.manifest.project import SIMULATION_VARIABLE
 
 URL_VARIABLE = "PRODKIT_SIMULATED_URL"
 KEY = "simulated"
@@ -108,7 +109,8 @@ class SimulatedProvider:
 def simulated_provider(*, seed: int = 0, latency: float = 0.03, fresh: bool = False) -> SimulatedProvider:
     """The simulated provider of this process: the one at `PRODKIT_SIMULATED_URL`, else a child process of ours.
 
-    A second call gives the same one, and it ends with this process.
+    A second call gives the same one, and it ends with this process. In an exported job none is started: production
+    never gets made-up answers because a key is missing. There only the one at `PRODKIT_SIMULATED_URL` is used.
 
     Args:
         seed: of its latencies and of answers with a temperature above 0.
@@ -116,25 +118,49 @@ def simulated_provider(*, seed: int = 0, latency: float = 0.03, fresh: bool = Fa
         fresh: start another one in any case; the caller closes it.
 
     Raises:
-        ConfigError: `testing.provider-start`, the child process didn't start.
+        ConfigError: `testing.provider-start`, the child process didn't start; `testing.simulation-off`, this is a job.
     """
     if fresh:
+        _refuse_in_a_job()
         return _start(seed, latency)
     global _running  # noqa: PLW0603  one provider for each process is the point
     with _lock:
         if _running is None or not _running.alive():
-            _running = _from_environment() or _start(seed, latency)
+            _running = _from_environment()
+        if _running is None:
+            _refuse_in_a_job()
+            _running = _start(seed, latency)
         return _running
 
 
 def openai_options() -> dict[str, str]:
     """`{}` when `OPENAI_API_KEY` is set, else the simulated provider's options: `OpenAI(**openai_options())`."""
-    return {} if os.environ.get("OPENAI_API_KEY") else simulated_provider().openai_options()
+    return {} if _has_key("OPENAI_API_KEY") else simulated_provider().openai_options()
 
 
 def anthropic_options() -> dict[str, str]:
     """`{}` when `ANTHROPIC_API_KEY` is set, else the simulated provider's options."""
-    return {} if os.environ.get("ANTHROPIC_API_KEY") else simulated_provider().anthropic_options()
+    return {} if _has_key("ANTHROPIC_API_KEY") else simulated_provider().anthropic_options()
+
+
+def _has_key(variable: str) -> bool:
+    """Whether there is a key; in a job without one this is the error, as the variable's name is known here."""
+    if os.environ.get(variable):
+        return True
+    if not os.environ.get(URL_VARIABLE):
+        _refuse_in_a_job(f"There is no {variable}, and a job's answers are never simulated.", variable)
+    return False
+
+
+def _refuse_in_a_job(
+    what: str = "A job's answers are never simulated, and no provider is named.", key: str = "the provider's key"
+) -> None:
+    if os.environ.get(SIMULATION_VARIABLE, "").lower() == "off":
+        raise ConfigError(
+            "testing.simulation-off",
+            what,
+            fix=f"set {key}; to try the job with made-up answers: {SIMULATION_VARIABLE}=on prodkit run ...",
+        )
 
 
 def _from_environment() -> SimulatedProvider | None:

@@ -67,7 +67,7 @@ def needs_of(manifest: Manifest, code: Iterable[ast.Module], data: Iterable[Need
     """
     modules = imports_of(code)
     return Needs(
-        secrets=_keys(manifest.models, modules),
+        secrets=tuple(sorted({*_keys(manifest.models, modules), *re.findall(r"\$\{(\w+)\}", manifest.state)})),
         data=tuple(sorted({_mount(need.path) for need in data if need.path not in {"", "."}})),
         resources=manifest.job.resources,
         tracking_uri=manifest.job.tracking_uri,
@@ -76,13 +76,8 @@ def needs_of(manifest: Manifest, code: Iterable[ast.Module], data: Iterable[Need
     )
 
 
-def key_variable(model: ModelSpec) -> str:
-    """The environment variable with a model's key."""
-    return model.api_key or f"{re.sub(r'[^A-Z0-9]', '_', model.provider.upper())}_API_KEY"
-
-
 def _keys(models: tuple[ModelSpec, ...], modules: tuple[str, ...]) -> tuple[str, ...]:
-    named = {key_variable(model) for model in models}
+    named = {model.key_variable for model in models}
     imported = {key for sdk, key in _KEYS.items() for module in modules if f"{module}.".startswith(f"{sdk}.")}
     return tuple(sorted(named | (imported - _UNDER_OTHER_NAMES if named else imported)))
 

@@ -137,7 +137,8 @@ def test_a_parameter_stays_one_word(value: str, plan: Plan, tmp_path: Path) -> N
 def test_cron_runs_the_exported_line(make_job: Callable[..., Path], mlflow_template: Path, tmp_path: Path) -> None:
     """The exported crontab, started as cron starts it, finds its project by its file and runs the job with its secret."""
     job = make_job(
-        "import os\nprint(n)\nassert os.environ['ACME_TOKEN'] == 'from the file'", parameters={"n": ("str", "")}
+        "import os\nprint(n)\nassert [os.environ['ACME_TOKEN'], os.environ['OTHER']] == ['from the file', 'a credential']",
+        parameters={"n": ("str", "")},
     )
     root = job.parents[1]
     (root / ".prodkit").mkdir()
@@ -148,8 +149,10 @@ def test_cron_runs_the_exported_line(make_job: Callable[..., Path], mlflow_templ
     settings.parent.mkdir(parents=True)
     settings.write_text(
         f"PRODKIT_PROJECT={root}\nPATH={Path(sys.executable).parent}:/usr/bin:/bin\n"
-        "PRODKIT_SHIPPER=inline\nACME_TOKEN='from the file'\n"
+        f"PRODKIT_SHIPPER=inline\nACME_TOKEN='from the file'\nCREDENTIALS_DIRECTORY={tmp_path}/credentials\n"
     )
+    (tmp_path / "credentials").mkdir()
+    (tmp_path / "credentials" / "OTHER").write_text("a credential\n")
     done = start(crontab, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (entry,) = History(root / ".prodkit" / "jobs" / "history.db").entries("sample")
