@@ -52,6 +52,9 @@ def verify(project: Path | None, remote: bool, files: tuple[Path, ...]) -> None:
         place = f"stream {flaw.stream}, record {flaw.record}: " if flaw.stream else ""
         colour = "yellow" if flaw.is_note else "red"
         click.echo(f"{click.style(flaw.kind.ljust(10), fg=colour)} {place}{flaw.what}")
+    for gone in outcome.removals:
+        what = f"records up to {gone.record:,} were removed by retention on {gone.time[:10]}"
+        click.echo(f"{'retention'.ljust(10)} stream {gone.stream}: {what} under the policy of {gone.days:g} days")
     verdict = click.style("whole", fg="green") if outcome.ok else click.style("NOT whole", fg="red", bold=True)
     click.echo(
         f"The journal is {verdict}: {outcome.records:,} records, {_count(outcome.streams, 'stream')}, "

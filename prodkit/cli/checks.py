@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,7 @@ MARKS: dict[Level, str] = {
 }  # fmt: skip
 OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 500_000_000
+DAYS_LEFT = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,11 @@ class Finding:
     topic: str
     what: str
     fix: str = ""
+    figures: dict[str, object] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, str]:
-        """For `--json`."""
-        return {key: str(value) for key, value in asdict(self).items()}
+    def as_dict(self) -> dict[str, object]:
+        """For `--json`; figures only where there are some."""
+        return {key: value for key, value in asdict(self).items() if key != "figures" or value}
 
 
 def examine() -> list[Finding]:
@@ -144,6 +146,34 @@ def _writing(project: Project) -> Iterator[Finding]:
         yield Finding("warning", "files", f"only {free // 1_000_000} MB are free there", "make room on this disk")
 
 
+def _size(project: Project) -> Iterator[Finding]:
+    """How large the state folder is by part, what a day adds, when the disk is full, and what retention would free."""
+    from prodkit.jobs.retention import would_free
+    from prodkit.ledger.growth import WINDOWS, keep_sample, measure
+
+    if not project.state.is_dir() or not os.access(project.state, os.W_OK):
+        return
+    keep_sample(project.state)
+    growth, frees = measure(project.state), would_free(project)
+    about = {window: "about " if window in growth.estimated else "" for window in WINDOWS}
+    for name, size in sorted(growth.parts.items(), key=lambda part: -part[1]):
+        rates = [f"{about[w]}{_mb(growth.a_day[w].get(name, 0.0))} a day over {w} days" for w in growth.a_day]
+        yield Finding("ok", "size", ", ".join([f"{name}: {_mb(size)}", *rates]))
+    figures = {**growth.as_dict(), "retention_frees": frees}
+    left = growth.days_left
+    when = "it doesn't grow" if left is None else f"the disk is full in {left:,.0f} days at this rate"
+    whole = f"{_mb(growth.total)} in all, {_mb(growth.free)} free: {when}; retention would free {_mb(frees)} now"
+    if left is not None and left < DAYS_LEFT:
+        fix = "shorten compliance.retention_days, run `prodkit runs --clean`, or make room on this disk"
+        yield Finding("warning", "size", whole, fix, figures)
+    else:
+        yield Finding("ok", "size", whole, figures=figures)
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if abs(size) >= 1e9 else f"{size / 1e6:,.1f} MB"  # noqa: PLR2004  a gigabyte
+
+
 def _mlflow(project: Project) -> Iterator[Finding]:
     from prodkit.ledger.reach import find_obstacle, public_uri
 
@@ -171,7 +201,15 @@ def _secrets(project: Project) -> Iterator[Finding]:
         yield Finding("error", "secrets", f"{problem.where}: {problem.what}", problem.fix)
 
 
-CHECKS: tuple[Callable[[Project], Iterator[Finding]], ...] = (_manifest, _owners, _secrets, _writing, _mlflow, _keys)
+CHECKS: tuple[Callable[[Project], Iterator[Finding]], ...] = (
+    _manifest,
+    _owners,
+    _secrets,
+    _writing,
+    _size,
+    _mlflow,
+    _keys,
+)
 
 
 def _version_problem(requirement: Requirement) -> str:

@@ -149,8 +149,9 @@ def run(
 def runs(job: str, limit: int, *, as_json: bool, clean: bool, older_than: float | None) -> None:
     """Show what has run, the latest first.
 
-    What runs leave on the disk goes by itself when the job runs again: kept outputs and answers of runs that nobody
-    resumed after 30 days, executed notebooks after `compliance.retention_days`. `--clean` does that now, for all jobs.
+    What is older than `compliance.retention_days` goes by itself with the next job, once a day: records, MLflow's runs
+    and traces with their artifacts, executed notebooks, quarantined rows; kept outputs and answers of runs that nobody
+    resumed after 30 days. `--clean` does that now.
     """
     from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.history import History
@@ -177,7 +178,23 @@ def _clean(project: Project, days: float | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(done), indent=2))
         return
-    click.echo(f"removed {done.runs} runs and the kept outputs of {done.kept} more, {done.bytes / 1e6:.1f} MB")
+    click.echo(
+        f"removed {done.runs} runs, the kept outputs of {done.kept} more and {done.files} other files, "
+        f"{done.bytes / 1e6:.1f} MB"
+    )
+    gone = done.ledger
+    click.echo(
+        f"removed from the journal {gone.records:,} records ({gone.requests:,} requests, {gone.bytes / 1e6:.1f} MB), "
+        f"from MLflow {gone.traces:,} traces and {gone.runs:,} runs ({gone.freed / 1e6:.1f} MB of its own database)"
+    )
+    for day in gone.days_ended:
+        click.echo(f"the period of a data source ended on {day}: that content can't be read any more")
+    if gone.waiting:
+        click.echo("left alone: records that aren't in MLflow yet; `prodkit audit sync` ships them")
+    for what in gone.left:
+        click.echo(f"left: {what}")
+    if gone.busy:
+        click.echo("left alone: journal and MLflow, which another process cleans just now")
     for job in done.busy:
         click.echo(f"left alone: {job} runs just now")
 

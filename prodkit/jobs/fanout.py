@@ -26,6 +26,7 @@ from prodkit.jobs.history import History
 from prodkit.jobs.items import FANOUT_PREFIX, Item, batch_of, key_of, read_items
 from prodkit.jobs.outbox import PAGE, RECORDS, Ending, Outbox, Waiting
 from prodkit.jobs.publishing import Publisher
+from prodkit.jobs.retention import clean_if_due
 from prodkit.jobs.runner import RunOptions, SharedBudget, run_job
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start, find_place
@@ -220,6 +221,7 @@ class _Fanout:
         finally:
             todo = (RECORDS, PAGE) if with_page else (RECORDS,)
             self._end(publisher, outcome, results, Waiting(self.run, self.folder.name, started, todo, Ending("", "")))
+        clean_if_due(self.project)
         return self._result(results, publisher, time.monotonic() - began)
 
     def _note_place(self, publisher: Publisher) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.exclusion import holder_of
+from prodkit.records import now
 from prodkit.stores import Schema, owners
 from prodkit.stores.leases import Lease, lost_lease
 from prodkit.stores.opening import database_of, leases_of
@@ -196,6 +197,21 @@ class History:
                 lambda db: db.change_each(update, [(*end, run, Outcome.RUNNING.value) for run in lost])
             )
         return lost
+
+    def forget(self, days: float) -> int:
+        """Keep of runs that began before so many days neither parameters nor error texts; returns how many there were.
+
+        That they ran, when, and how they ended stays, with their idempotency keys.
+        """
+        update = (
+            "UPDATE runs SET params = '{}', error = '' WHERE started < ? AND outcome != ?"
+            " AND (params != '{}' OR error != '')"
+        )
+        before = (now() - timedelta(days=days)).isoformat()
+        changed = self._database.write(lambda db: db.change(update, (before, Outcome.RUNNING.value)))
+        if changed and isinstance(self._database, SqliteDatabase):
+            self._database.compact()
+        return changed
 
     def _lost_of(self, running: list[_Running]) -> tuple[str, ...]:
         """The runs that nobody goes on with: their lease is over, or their process is gone from this machine."""

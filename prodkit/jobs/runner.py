@@ -26,7 +26,7 @@ from prodkit.jobs.preflight import check_data
 from prodkit.jobs.publishing import Publisher
 from prodkit.jobs.report import to_html, write_record
 from prodkit.jobs.resuming import find_replayable, find_resumable
-from prodkit.jobs.retention import clean_job
+from prodkit.jobs.retention import clean_if_due, clean_job
 from prodkit.jobs.secret_values import to_mask
 from prodkit.jobs.signals import StopRequest
 from prodkit.jobs.starting import check_start, find_place
@@ -167,6 +167,8 @@ def run_job(
             if options.parent is None:
                 delivered = deliver(publisher, outbox, project, page=page, stop=stopping, run=run.run)
                 run.problem = run.problem or delivered.problem
+    if options.parent is None:
+        clean_if_due(project)
     if ended.error is not None:
         raise ended.error
     return run.result(ended, publisher)

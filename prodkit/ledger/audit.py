@@ -114,8 +114,9 @@ class Audit:
         if remote:
             with explained(public_uri(tracking_uri(self.project))):
                 found += self._mlflow().checkpoints()
-        claims, flaws = claims_of(found, self._ledger.keyring.signing_key.public_key().public_bytes_raw().hex())
-        outcome = verify_journal(self._places.journal, [*claims, *self._cursors()])
+        key = self._ledger.keyring.signing_key.public_key().public_bytes_raw().hex()
+        claims, flaws = claims_of(found, key)
+        outcome = verify_journal(self._places.journal, [*claims, *self._cursors()], key=key)
         return dataclasses.replace(outcome, flaws=(*flaws, *outcome.flaws), checkpoints=len(found))
 
     def checkpoint(self) -> tuple[Checkpoint, Path]:

@@ -75,6 +75,15 @@ def place_of(project: Project) -> Path:
     return project.state / "cache" / "answers.db"
 
 
+def forget_old(project: Project, days: float) -> int:
+    """Remove every answer that is older than so many days; returns how many there were."""
+    path = place_of(project)
+    if not path.exists():
+        return 0
+    with open_store(path, _SCHEMA) as db:
+        return db.execute("DELETE FROM latest WHERE kept_at < ?", (time.time() - days * 86_400.0,)).rowcount
+
+
 def erase_subject(project: Project, subject: str) -> int:
     """Remove every answer that was kept for a person, known by the pseudonym; returns how many there were."""
     path = place_of(project)

@@ -37,7 +37,8 @@ CALL, TRACE = "call", "trace"
 RUN_START, RUN_END, RUN_UPDATE = "run.start", "run.end", "run.update"
 DATASET, ARTIFACT, PROMPT, NOTE, FEEDBACK = "dataset", "artifact", "prompt", "note", "feedback"
 OPEN, DESTINATION, RETARGET = "open", "destination", "retarget"
-ERASE, CHECKPOINT = "erase", "checkpoint"
+ERASE, CHECKPOINT, RETENTION = "erase", "checkpoint", "retention"
+COMPLIANCE = "compliance"
 
 _ATOMS = frozenset({type(None), str, int, float, bool})
 _SAID = ("value", "comment")
@@ -101,7 +102,7 @@ def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Ma
         if (subjects := [pseudonym(user) for user in users]) != [public["subject"]]:
             public["subjects"] = subjects
         private["span"] = {key: value for key in _PRIVATE_OF_SPAN if (value := getattr(call.span, key))}
-    return Event(CALL, public, private, users)
+    return Event(CALL, public, private, (*users, *_until([call])))
 
 
 def _attempt_of(attempt: Attempt) -> dict[str, Any]:
@@ -151,7 +152,18 @@ def trace_event(trace: TraceRecord, pseudonym: Callable[[str], str]) -> Event:
         "subjects": [pseudonym(user) for user in users],
     }
     private = {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
-    return Event(TRACE, public, private, users)
+    return Event(TRACE, public, private, (*users, *_until(trace.calls)))
+
+
+def until(day: str) -> str:
+    """Who content is sealed for, besides its users, that a data source lets us keep until this day (ISO 8601) only."""
+    return f"until:{day}"
+
+
+def _until(calls: Sequence[CallRecord]) -> tuple[str, ...]:
+    """The shorter period of a data source ends for one record, while others of its segment have to stay."""
+    days = [call.expires for call in calls if call.expires and call.retention_class not in {"", COMPLIANCE}]
+    return (until(min(days).isoformat()),) if days else ()
 
 
 def is_trace(entry: Entry) -> bool:

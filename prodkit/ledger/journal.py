@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prodkit.ledger.chain import GENESIS, Entry, encode
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from prodkit.ledger.keys import Keyring
 
 SEGMENT_BYTES = 64 << 20
+SEGMENT_SECONDS = 86_400.0  # retention removes whole segments: what is younger holds up what is older by a day at most
 _sync = getattr(os, "fdatasync", os.fsync)  # all but the file's times, which nobody needs after a power failure
 
 
@@ -79,6 +81,7 @@ class Journal:
         self._lock_fd = self._fd = -1
         self._number = self._seq = self._synced = self._size = 0
         self._prev = GENESIS
+        self._begun = 0.0
 
     @property
     def head(self) -> tuple[str, int]:
@@ -105,7 +108,7 @@ class Journal:
         with self._here():
             if not self._stream:
                 self._claim()
-            if self._size >= self._segment_bytes:
+            if self._size >= self._segment_bytes or time.monotonic() - self._begun > SEGMENT_SECONDS:
                 self._rotate()
             return self._write(sealed)
 
@@ -130,6 +133,19 @@ class Journal:
             if descriptor >= 0:
                 os.close(descriptor)
         self._forget()
+
+    def renew(self, stream: str) -> bool:
+        """Begin a new segment of a stream that no process writes now, so that all before it may go.
+
+        The journal must not have a stream of its own yet. False when another process writes the stream.
+        """
+        with self._here():
+            descriptor = try_lock(lock_path(self._places.journal, stream))
+            if descriptor is None:
+                return False
+            self._continue(stream, descriptor)
+        self.close()
+        return True
 
     def _here(self) -> threading.Lock:
         if self._pid != os.getpid():  # forked: the stream belongs to the parent
@@ -228,6 +244,7 @@ class Journal:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._number = number
         self._size = 0
+        self._begun = time.monotonic()
 
     def _drop(self) -> None:
         for descriptor in (self._fd, self._lock_fd):

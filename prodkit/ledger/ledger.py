@@ -309,6 +309,11 @@ class Ledger:
         return FlushReport(max(0, before - pending), pending, reason if pending else "")
 
     @property
+    def pending(self) -> int:
+        """How many records of all processes wait to be shipped."""
+        return self._pending()
+
+    @property
     def problem(self) -> str:
         """Why records wait instead of being shipped: one sentence with its code and fix, empty when all is well."""
         if said := self._direct.problem:

@@ -24,7 +24,8 @@ from prodkit.ledger.client import files_below, open_client, search_runs, search_
 from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
-from prodkit.ledger.mlflow_file import compact_file, make_file
+from prodkit.ledger.mlflow_file import compact_file, drop_orphans, make_file
+from prodkit.ledger.mlflow_removal import remove_run
 from prodkit.ledger.reach import public_uri
 from prodkit.records import FeedbackRecord
 
@@ -257,11 +258,23 @@ class Mlflow:
         with told(), _no_bars(), tempfile.TemporaryDirectory() as folder:
             return Path(self._client().download_artifacts(run_id, path, folder)).read_bytes()
 
-    def forget(self) -> None:
-        """Leave nothing of deleted rows in the file of the project's own SQLite; a server's database is its own."""
-        if self.uri.startswith(_SQLITE):
-            with told():
-                compact_file(Path(self.uri.removeprefix(_SQLITE)))
+    def remove_run(self, run_id: str) -> list[str]:
+        """Remove a run with its artifacts; says what MLflow can't do."""
+        with told():
+            return remove_run(self._client(), self.uri, run_id)
+
+    def forget(self) -> int:
+        """Leave nothing of deleted rows in the file of the project's own SQLite; a server's database is its own.
+
+        Returns:
+            The bytes that became free.
+        """
+        if not self.uri.startswith(_SQLITE):
+            return 0
+        with told():
+            path = Path(self.uri.removeprefix(_SQLITE))
+            drop_orphans(path)
+            return compact_file(path)
 
     def register_prompt(
         self, name: str, template: str, parameters: Mapping[str, Any], tags: Mapping[str, str], digest: str

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FOLDER = "replay"
 LAST = "last"
 _BUSY_SECONDS = 30.0
-_FORGET_AFTER = 30 * 86_400.0  # seconds; a failed run that nobody resumed
+FORGET_DAYS = 30.0  # a failed run that nobody resumed
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
   id INTEGER PRIMARY KEY, digest TEXT NOT NULL, number INTEGER NOT NULL, attempt TEXT NOT NULL,
@@ -144,14 +144,14 @@ def remove(project: Project, run: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def forget_old(project: Project) -> None:
-    """Remove what was kept of runs that nobody has gone on with for 30 days."""
+def forget_old(project: Project, days: float = FORGET_DAYS) -> None:
+    """Remove what was kept of runs that nobody has gone on with for so many days, 30 at most."""
     for run in kept_runs(project):
         try:
             age = time.time() - place_of(project, run).stat().st_mtime
         except FileNotFoundError:  # another process was first
             continue
-        if age > _FORGET_AFTER:
+        if age > min(days, FORGET_DAYS) * 86_400.0:
             remove(project, run)
 
 

@@ -303,6 +303,20 @@ class Shipments:
         with self._open() as database:
             database.execute("DELETE FROM rejected WHERE stream = ? AND seq = ?", (stream, seq))
 
+    def forget_rejections(self, stream: str, until: int) -> None:
+        """Before records up to this one leave the journal."""
+        with self._open() as database:
+            database.execute("DELETE FROM rejected WHERE stream = ? AND seq <= ?", (stream, until))
+
+    def forget_runs(self, destination: str, run_ids: Sequence[str]) -> None:
+        """After runs were removed from MLflow, by MLflow's ids."""
+        chosen = "destination = ? AND {} IN (SELECT {} FROM runs WHERE destination = ? AND run_id = ?)"
+        rows = [(destination, destination, run_id) for run_id in run_ids]
+        with self._open() as database:
+            for table in ("opinions", "homes"):
+                database.executemany(f"DELETE FROM {table} WHERE " + chosen.format("key", "key"), rows)  # noqa: S608
+            database.executemany("DELETE FROM runs WHERE destination = ? AND run_id = ?", [row[1:] for row in rows])
+
     def note(self, name: str, value: str) -> None:
         """Keep a short fact with the time it was noted."""
         with self._open() as database:

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prodkit.ledger import chain
 from prodkit.ledger.locks import is_locked
+from prodkit.ledger.retention.notes import read_note
 from prodkit.ledger.segments import Segment, by_stream, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from prodkit.ledger.retention.notes import Note
+
 Kind = Literal["edited", "deleted", "reordered", "truncated", "torn", "signature", "clock"]
 _NOTES = {"torn", "clock"}
-_OPEN = b'"kind":"open"'
+_OPEN, _RETENTION = b'"kind":"open"', b'"kind":"retention"'
 _HEAD_BYTES = 400
 _DIGEST = 32
 
@@ -53,6 +56,16 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """Records up to `record` left the stream when their retention period of so many days was over."""
+
+    stream: str
+    record: int
+    time: str
+    days: float
+
+
+@dataclass(frozen=True, slots=True)
 class Verification:
     """The outcome: what was read, how long it took, and what is wrong."""
 
@@ -61,6 +74,7 @@ class Verification:
     seconds: float
     flaws: tuple[Flaw, ...] = ()
     checkpoints: int = 0
+    removals: tuple[Removal, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -78,43 +92,81 @@ class _Stream:
     claims: list[Claim] = field(default_factory=list)
     expected: str | None = chain.GENESIS
     seq: int = 0
+    base: int = 0
+    """The record before the first that is held; everything up to it was removed."""
+    notes: list[Note] = field(default_factory=list)
     time: str = ""
     torn: tuple[int, int, str] | None = None  # segment, bytes, hash
+    begins: str = ""  # the hash that the first record hangs on, where it isn't the stream's first
 
     def flaw(self, kind: Kind, record: int, what: str) -> None:
         self.flaws.append(Flaw(kind, self.name, record, what))
 
 
-def verify_journal(folder: Path, witnesses: Iterable[Claim] = ()) -> Verification:
+def verify_journal(folder: Path, witnesses: Iterable[Claim] = (), *, key: str = "") -> Verification:
     """Check every stream of a journal, and what the witnesses say of it.
 
     Args:
         folder: `.prodkit/journal`.
         witnesses: claims from checkpoints and shipping cursors.
+        key: the public key that must have signed the notes of removals, in hex; without one any key will do.
     """
     begun = time.perf_counter()
     streams = {name: _read_stream(folder, name, segments) for name, segments in by_stream(folder).items()}
     flaws = [flaw for stream in streams.values() for flaw in stream.flaws]
     claims = [claim for stream in streams.values() for claim in stream.claims]
+    notes = [note for stream in streams.values() for note in stream.notes]
+    removals, unexplained = _check_removals(streams, notes, key)
+    flaws.extend(unexplained)
     flaws.extend(_check_claims(streams, [*claims, *witnesses]))
     return Verification(
         records=sum(len(stream.digests) // _DIGEST for stream in streams.values()),
         streams=len(streams),
         seconds=time.perf_counter() - begun,
         flaws=tuple(flaws),
+        removals=tuple(removals),
     )
 
 
 def _read_stream(folder: Path, name: str, segments: list[Segment]) -> _Stream:
     stream = _Stream(name)
-    for index, segment in enumerate(segments, start=1):
-        if segment.number != index and (index == 1 or segments[index - 2].number != segment.number - 1):
+    _begin(stream, segments[0])
+    for before, segment in zip([None, *segments], segments, strict=False):
+        expected = before.number + 1 if before else segment.number if stream.base else 1
+        if segment.number != expected:
             stream.flaw("deleted", stream.seq + 1, f"segment {segment.number - 1} is missing")
         _read_segment(stream, segment)
     if stream.torn is not None and not is_locked(lock_path(folder, name)):
         _, size, _ = stream.torn
         stream.flaw("torn", stream.seq + 1, f"{size} bytes of a record that was never acknowledged")
     return stream
+
+
+def _begin(stream: _Stream, segment: Segment) -> None:
+    """A stream whose first records were removed begins in the middle: whether that is in order, a note has to say."""
+    with segment.path.open("rb") as file:
+        line = file.readline()
+    seq, linked = _seq(line), chain.intact(line)
+    if linked is not None and seq is not None and seq > 1:
+        stream.base = stream.seq = seq - 1
+        stream.expected = linked[1]
+        stream.begins = linked[1]
+
+
+def _check_removals(streams: dict[str, _Stream], notes: list[Note], key: str) -> tuple[list[Removal], list[Flaw]]:
+    """What is missing at the beginning of a stream must be what a signed note says was removed."""
+    removals: list[Removal] = []
+    flaws: list[Flaw] = []
+    genuine = [note for note in notes if note.key == (key or note.key) and note.is_genuine]
+    for stream in (one for one in streams.values() if one.base):
+        end = (stream.base, stream.begins)
+        saying = sorted((one for one in genuine if end in one.ends.get(stream.name, ())), key=lambda one: one.time)
+        if saying:
+            removals.append(Removal(stream.name, stream.base, saying[0].time, saying[0].days))
+        else:
+            what = f"{stream.base} records are missing before record {stream.base + 1}, and no signed note says why"
+            flaws.append(Flaw("deleted", stream.name, 1, what))
+    return removals, flaws
 
 
 def _read_segment(stream: _Stream, segment: Segment) -> None:
@@ -125,9 +177,12 @@ def _read_segment(stream: _Stream, segment: Segment) -> None:
                 stream.torn = (segment.number, len(line), sha256(line).hexdigest())
                 return
             _read_line(stream, line)
-            if first or _OPEN in line[:_HEAD_BYTES]:
+            head = line[:_HEAD_BYTES]
+            if first or _OPEN in head:
                 _read_opening(stream, line, segment)
                 first = False
+            elif _RETENTION in head:
+                _read_removal(stream, line)
 
 
 def _read_line(stream: _Stream, line: bytes) -> None:
@@ -187,6 +242,15 @@ def _read_opening(stream: _Stream, line: bytes, segment: Segment) -> None:
         stream.claims.append(Claim(name, int(seq), str(digest), f"stream {stream.name}, record {entry.seq}"))
 
 
+def _read_removal(stream: _Stream, line: bytes) -> None:
+    try:
+        note = read_note(chain.decode(line).public)
+    except ValueError:
+        return
+    if note is not None:
+        stream.notes.append(note)
+
+
 def _settle_torn(stream: _Stream, declared: dict[str, Any] | None) -> None:
     """An unfinished line is in order when the next process found and noted just that line."""
     if stream.torn is None and declared is None:
@@ -211,11 +275,14 @@ def _check_claims(streams: dict[str, _Stream], claims: Iterable[Claim]) -> list[
 def _check_claim(stream: _Stream | None, claim: Claim) -> Flaw | None:
     if stream is None:
         return Flaw("truncated", claim.stream, 0, f"the stream is missing; {claim.witness} saw {claim.seq} records")
-    held = len(stream.digests) // _DIGEST
+    held = stream.base + len(stream.digests) // _DIGEST
+    if claim.seq <= stream.base:  # removed; the note says until where
+        return None
     if claim.seq > held:
         what = f"it ends at record {held}; {claim.witness} saw record {claim.seq}"
         return Flaw("truncated", claim.stream, held, what)
-    found = bytes(stream.digests[(claim.seq - 1) * _DIGEST : claim.seq * _DIGEST])
+    at = claim.seq - stream.base
+    found = bytes(stream.digests[(at - 1) * _DIGEST : at * _DIGEST])
     if found not in {bytes.fromhex(claim.hash), bytes(_DIGEST)}:  # zeros: reported as edited or deleted already
         what = f"record {claim.seq} isn't the one that {claim.witness} saw"
         return Flaw("edited", claim.stream, claim.seq, what)

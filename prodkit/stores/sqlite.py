@@ -82,6 +82,11 @@ class SqliteDatabase:
                 return work(_SqliteTransaction(connection))
         return self._do("BEGIN", work)
 
+    def compact(self) -> None:
+        """Leave nothing of what was overwritten or deleted in the file's free space."""
+        with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+            connection.execute("VACUUM")
+
     def _do(self, begin: str, work: Callable[[Transaction], T]) -> T:
         with _queue:
             try:

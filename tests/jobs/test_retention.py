@@ -59,7 +59,9 @@ def test_the_command_cleans_now(left: tuple[Path, dict[int, Path]], monkeypatch:
     def clean(*more: str) -> dict[str, Any]:
         result = CliRunner().invoke(cli, ["runs", "--clean", "--json", *more], catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        return dict(json.loads(result.output))
+        done = dict(json.loads(result.output))
+        assert (done.pop("files"), done.pop("ledger")["records"]) == (0, 0)
+        return done
 
     with locked(runs[2].parent / "lock", "The job"):
         assert clean() == {"runs": 0, "kept": 0, "bytes": 0, "busy": ["sample"]}

@@ -1,0 +1,1 @@
+"""What the retention period has run out for leaves the journal and MLflow, with a signed note that says so."""
