@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from typing import TYPE_CHECKING, NoReturn, Self
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from prodkit.cli.logs import RunLog, log_fanout_end, log_item
+from prodkit.cli.progress import write_output
 from prodkit.jobs.ends import Outcome
+from prodkit.jobs.events import OutputEvent
 from prodkit.jobs.pace import Pace, say_seconds
 
 if TYPE_CHECKING:
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from prodkit.cli.logs import Log
+    from prodkit.jobs.events import Event
     from prodkit.jobs.fanout import FanoutResult, ItemResult
     from prodkit.jobs.runner import RunOptions
 
@@ -26,42 +32,74 @@ _SHOWN = 20
 _LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
 
 
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What is run over, and by whom."""
+
+    over: Path
+    engine: str
+    scheduler: str
+    workers: int | None
+    again: bool
+
+
 def show_over(
     console: Console,
     job: Path,
-    over: Path,
+    items: Items,
     params: Mapping[str, object],
     options: RunOptions,
-    engine: str,
-    scheduler: str,
+    log: Log | None,
     *,
-    workers: int | None,
-    again: bool,
     as_json: bool,
-) -> NoReturn:
-    """Run all items with a progress bar, print how they ended, and leave with the exit code of the whole."""
+) -> int:
+    """Run all items with a progress bar, or a log, and print how they ended; returns the exit code of the whole."""
     from prodkit.jobs.dask_workers import DaskWorkers
     from prodkit.jobs.fanout import run_over
     from prodkit.review import publish
 
-    run_items = DaskWorkers(scheduler, workers=workers) if engine == "dask" else None
-    with ItemProgress(console, quiet=as_json) as progress:
+    def on_event(item: int, event: Event) -> None:
+        if log is not None:
+            logs[item].show(event)
+        elif isinstance(event, OutputEvent):
+            write_output(event, as_json)
+
+    run_items = DaskWorkers(items.scheduler, workers=items.workers) if items.engine == "dask" else None
+    logs = _ItemLogs(log, job.name, as_json=as_json)
+    with ItemProgress(console, quiet=as_json or log is not None) as progress:
         whole = run_over(
             job,
-            over,
+            items.over,
             params,
             options=options,
-            workers=workers,
-            again=again,
+            workers=items.workers,
+            again=items.again,
             run_items=run_items,
-            on_item=progress.show,
+            on_item=progress.show if log is None else partial(log_item, log, job.name),
+            on_event=on_event,
             page=publish,
         )
+    if log is not None:
+        log_fanout_end(log, whole)
     if as_json:
         click.echo(json.dumps(to_json(whole), indent=2))
-    else:
+    elif log is None:
         _show(console, whole)
-    sys.exit(whole.outcome.exit_code)
+    return whole.outcome.exit_code
+
+
+class _ItemLogs(dict[int, RunLog]):
+    """The log of each item, made when it is first asked for."""
+
+    def __init__(self, log: Log | None, job: str, *, as_json: bool) -> None:
+        super().__init__()
+        self._log, self._job, self._as_json = log, job, as_json
+
+    def __missing__(self, item: int) -> RunLog:
+        if self._log is None:
+            raise KeyError(item)
+        made = self[item] = RunLog(self._log, self._job, item=item, result_on_stdout=self._as_json)
+        return made
 
 
 class ItemProgress:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Self
 
+import click
 from rich.markup import escape
 
 from prodkit.jobs.ends import Outcome
-from prodkit.jobs.events import AttemptEvent, CellEvent
+from prodkit.jobs.events import AttemptEvent, CellEvent, OutputEvent
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import Console
+
+    from prodkit.jobs.events import Event
 
 
 class Progress:
@@ -37,13 +41,15 @@ class Progress:
     ) -> None:
         self._status.stop()
 
-    def show(self, event: AttemptEvent | CellEvent) -> None:
+    def show(self, event: Event) -> None:
         """One event of the run."""
-        if self._quiet:
+        if isinstance(event, OutputEvent):
+            write_output(event, self._quiet)
+        elif self._quiet:
             return
-        if isinstance(event, CellEvent):
+        elif isinstance(event, CellEvent):
             self._cell(event)
-        else:
+        elif isinstance(event, AttemptEvent):
             self._attempt(event)
 
     def _cell(self, event: CellEvent) -> None:
@@ -67,3 +73,9 @@ class Progress:
             self._console.print(
                 f"  attempt {event.number}: [red]{event.outcome.value}[/]{error} after {event.seconds:.1f} s"
             )
+
+
+def write_output(event: OutputEvent, to_stderr: bool) -> None:
+    """What a notebook writes goes to stdout at once; to stderr where stdout is for a result. A closed one is let be."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(event.text, err=to_stderr)

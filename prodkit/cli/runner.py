@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from prodkit.cli import screen
-from prodkit.cli.fanout import show_over
+from prodkit.cli.fanout import Items, show_over
+from prodkit.cli.logs import LOG_FORMAT, LOG_OUTPUT, Log, run_logged
 from prodkit.cli.plan import show_plan
 from prodkit.cli.progress import Progress
 from prodkit.errors import ParameterError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from prodkit.jobs.history import Entry
-    from prodkit.jobs.runner import JobResult
+    from prodkit.jobs.runner import JobResult, RunOptions
     from prodkit.manifest import Project
 
 
@@ -68,7 +70,9 @@ MONEY = _Money()
 @click.option("--cell-timeout", type=click.FloatRange(min=0.1), help="Seconds for one cell.")
 @click.option("--dry-run", is_flag=True, help="Check rows and data, estimate cost and time, and run nothing.")
 @click.option("--require-approval", is_flag=True, help="Refuse a job that nobody has approved as it is now.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, nothing else.")
+@LOG_FORMAT
+@LOG_OUTPUT
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON to stdout, nothing else.")
 def run(
     job: Path,
     pairs: tuple[str, ...],
@@ -92,15 +96,17 @@ def run(
     retry_dead_kernel: bool,
     require_approval: bool,
     dry_run: bool,
+    log_format: Literal["text", "json"] | None,
+    log_output: bool,
     as_json: bool,
 ) -> None:
     """Run an exported job, once or for each row of a file.
 
     Exit codes: 0 ok; 1 the notebook's own error; 65 wrong parameters or data, or the budget (don't retry); 75 transient
-    (retry); 78 configuration; 138 the kernel died; 143 stopped by a signal.
+    (retry); 78 configuration; 138 the kernel died; 143 stopped by a signal. They are the job's alone: what couldn't be
+    published is said in one line, kept, and published with the next run or by `prodkit audit sync`.
     """
-    from prodkit.jobs.runner import RunOptions, run_job
-    from prodkit.review import publish
+    from prodkit.jobs.runner import RunOptions
 
     options = RunOptions(
         retries=retries,
@@ -114,7 +120,26 @@ def run(
         keep_answers=keep_answers,
         budget=budget,
         fresh_kernels=fresh_kernels,
+        log_output=log_output,
     )
+    with Log(log_format) if log_format else nullcontext() as log:
+        _refuse_contradictions(over, replay=replay, budget=budget)
+        if require_approval:
+            _require_approval(job)
+        console = screen.console(stderr=True)
+        given = {**read_file(file), **read_pairs(pairs)}
+        if dry_run:
+            show_plan(console, job, over, given, workers=workers, again=again, key=key, budget=budget, as_json=as_json)
+            return
+        if over is not None:
+            items = Items(over, engine, scheduler, workers, again)
+            code = show_over(console, job, items, given, options, log, as_json=as_json)
+        else:
+            code = _run_once(console, job, given, options, log, as_json=as_json)
+    sys.exit(code)
+
+
+def _refuse_contradictions(over: Path | None, *, replay: str, budget: Decimal | None) -> None:
     if replay and over is not None:
         raise ParameterError("parameters.replay-over", "--replay runs a job once.", where="--over", fix="leave one out")
     if budget is not None and over is None:
@@ -122,22 +147,25 @@ def run(
         raise ParameterError(
             "parameters.budget-over", "--budget is for all items of --over.", where="--budget", fix=fix
         )
-    if require_approval:
-        _require_approval(job)
-    console = screen.console(stderr=True)
-    given = {**read_file(file), **read_pairs(pairs)}
-    if dry_run:
-        show_plan(console, job, over, given, workers=workers, again=again, key=key, budget=budget, as_json=as_json)
-        return
-    if over is not None:
-        show_over(console, job, over, given, options, engine, scheduler, workers=workers, again=again, as_json=as_json)
-    with Progress(console, quiet=as_json) as progress:
-        result = run_job(job, given, options=options, on_event=progress.show, page=publish)
+
+
+def _run_once(
+    console: Console, job: Path, given: dict[str, Any], options: RunOptions, log: Log | None, *, as_json: bool
+) -> int:
+    from prodkit.jobs.runner import run_job
+    from prodkit.review import publish
+
+    if log is not None:
+        how = {"log_output": options.log_output, "result_on_stdout": as_json}
+        result = run_logged(log, job, given, options=options, page=publish, **how)
+    else:
+        with Progress(console, quiet=as_json) as progress:
+            result = run_job(job, given, options=options, on_event=progress.show, page=publish)
     if as_json:
         click.echo(json.dumps(to_json(result), indent=2))
-    else:
+    elif log is None:
         _show(console, result)
-    sys.exit(result.exit_code)
+    return result.exit_code
 
 
 @click.command()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.markup import escape
 
 from prodkit.cli import screen
+from prodkit.cli.logs import LOG_FORMAT, LOG_OUTPUT, Log, log_beat, run_logged
 from prodkit.cli.schedules import show_schedules
 from prodkit.errors import ParameterError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prodkit.jobs.schedules.scheduler import Beat
     from prodkit.manifest import Project
 
@@ -31,15 +35,21 @@ if TYPE_CHECKING:
 )
 @click.option("--unit", is_flag=True, help="Write a systemd service that runs it, and start nothing.")
 @click.option("--to", type=click.Path(path_type=Path), help="With --unit: the folder.  [default: .prodkit/schedules]")
-def scheduler(pairs: tuple[str, ...], to: Path | None, *, status: bool, queue: bool, as_json: bool, unit: bool) -> None:
+@LOG_FORMAT
+@LOG_OUTPUT
+def scheduler(
+    pairs: tuple[str, ...],
+    to: Path | None,
+    *,
+    status: bool,
+    queue: bool,
+    as_json: bool,
+    unit: bool,
+    log_format: Literal["text", "json"] | None,
+    log_output: bool,
+) -> None:
     """Run the local schedules of this project, in the foreground, until it is stopped."""
-    from functools import partial
-
-    from prodkit.jobs.runner import run_job
-    from prodkit.jobs.schedules.scheduler import Scheduler
-    from prodkit.jobs.signals import StopRequest
     from prodkit.manifest import find_project
-    from prodkit.review import publish
 
     project = find_project()
     given = _sizes(pairs)
@@ -52,12 +62,29 @@ def scheduler(pairs: tuple[str, ...], to: Path | None, *, status: bool, queue: b
     if unit:
         _write_unit(project, given, to)
         return
-    console = screen.console()
     sizes = {**project.manifest.scheduler.pools, **given}
-    keeper = Scheduler(
-        project, on_beat=lambda beat: console.print(_beat(beat)), run=partial(run_job, page=publish), pools=sizes
-    )
+    with Log(log_format or "text") if log_format or log_output else nullcontext() as log:
+        _serve(project, sizes, log, log_output=log_output)
+
+
+def _serve(project: Project, sizes: Mapping[str, int], log: Log | None, *, log_output: bool) -> None:
+    from functools import partial
+
+    from prodkit.jobs.runner import run_job
+    from prodkit.jobs.schedules.scheduler import Scheduler
+    from prodkit.jobs.signals import StopRequest
+    from prodkit.review import publish
+
     with StopRequest() as stop:
+        if log is not None:
+            run = partial(run_logged, log, log_output=log_output, page=publish)
+            log.write("scheduler.start")
+            Scheduler(project, on_beat=partial(log_beat, log), run=run, pools=sizes).serve(stop)
+            log.write("scheduler.stop", message=f"stopped by {stop.reason}")
+            return
+        console = screen.console()
+        run = partial(run_job, page=publish)
+        keeper = Scheduler(project, on_beat=lambda beat: console.print(_beat(beat)), run=run, pools=sizes)
         console.print("scheduler runs; Ctrl-C or SIGTERM stops it, and what it interrupts goes on with the next start")
         keeper.serve(stop)
 

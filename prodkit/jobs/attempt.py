@@ -12,6 +12,7 @@ from prodkit.jobs.attempts import AttemptResult
 from prodkit.jobs.delivery import told, write_records
 from prodkit.jobs.ends import Failure, Outcome, by_exit_code
 from prodkit.jobs.outbox import RECORDS, Waiting
+from prodkit.jobs.outputs import OutputLines
 from prodkit.jobs.parameters import as_code, as_json
 from prodkit.jobs.secret_values import as_line, is_reference, to_mask
 from prodkit.manifest.project import SIMULATION_VARIABLE
@@ -60,6 +61,7 @@ class Attempter:
         replay: the run whose kept answers are the only ones that its calls get; empty: calls are sent.
         shared: the budget that it shares with other runs.
         forked: take kernels from a template that has the notebook's imports behind it.
+        log_output: tell also what the notebook writes.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class Attempter:
         replay: str = "",
         shared: SharedBudget | None = None,
         forked: bool = False,
+        log_output: bool = False,
     ) -> None:
+        self._log_output = log_output
         self._forked, self._shared = forked, shared
         self._folder, self._project, self._values = folder, project, values
         self._run, self._place, self._publisher = run, place, publisher
@@ -144,6 +148,7 @@ class Attempter:
         from papermill.exceptions import PapermillExecutionError
 
         nb = with_parameters(self._folder, self._values)
+        lines = OutputLines(self._on_event, self._publisher.clean) if self._log_output else None
         cwd = self._folder.working_directory(self._project.root)
         try:
             execute_notebook(
@@ -163,10 +168,14 @@ class Attempter:
                 stop=self._stop,
                 on_event=self._on_event,
                 on_end=ends.append,
+                on_output=lines.note if lines else None,
             )
         except (PapermillExecutionError, KernelDiedError, TerminatedError, TransientError):
             if not ends:
                 raise
+        finally:
+            if lines:
+                lines.close()
         return ends[0].outcome
 
     def _environment(self, handle: RunHandle, number: int) -> dict[str, str]:

@@ -54,7 +54,8 @@ class ProdkitEngine:
             log_output: papermill's.
             **kwargs: papermill's `start_timeout`, `execution_timeout`, `autosave_cell_every`, `stdout_file`,
                 `stderr_file`, and ours: `job_timeout` (seconds), `kernel_cwd`, `on_event`, `on_end`, `stop`, and the
-                fields of `Options`. Unknown ones are ignored, as papermill's engine does.
+                fields of `Options` (`on_output` instead of papermill's logging). Unknown ones are ignored, as
+                papermill's engine does.
 
         Returns:
             The executed notebook. A cell's error is in it, for papermill to raise.
@@ -115,7 +116,9 @@ def _options(log_output: bool, kwargs: dict[str, Any]) -> Options:
 
     given = {name: value for name, value in kwargs.items() if name in _PASSED_ON and value is not None}
     options = Options(
-        on_output=_output_logger(log_output, kwargs.get("stdout_file"), kwargs.get("stderr_file")), **given
+        on_output=kwargs.get("on_output")
+        or _output_logger(log_output, kwargs.get("stdout_file"), kwargs.get("stderr_file")),
+        **given,
     )
     if kwargs.get("execution_timeout"):
         options = replace(options, cell_timeout=float(kwargs["execution_timeout"]))

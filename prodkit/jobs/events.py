@@ -38,4 +38,23 @@ class AttemptEvent:
     waits: float = 0.0
 
 
-OnEvent = Callable[[CellEvent | AttemptEvent], None]
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """A run began: it is on record, and nothing of it was run yet. `run_id` and `url` are MLflow's, "" when away."""
+
+    job: str
+    run: str
+    run_id: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputEvent:
+    """Whole lines that the notebook has written, cleaned as the executed notebook is."""
+
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+Event = CellEvent | AttemptEvent | RunEvent | OutputEvent
+OnEvent = Callable[[Event], None]

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prodkit.jobs.delivery import Page
+    from prodkit.jobs.events import Event
     from prodkit.ledger import Ledger
     from prodkit.manifest import Project
 
@@ -120,6 +122,7 @@ def run_over(
     project: Project | None = None,
     ledger: Ledger | None = None,
     on_item: Callable[[ItemResult, int], None] | None = None,
+    on_event: Callable[[int, Event], None] | None = None,
     stop: StopRequest | None = None,
     page: Page | None = None,
 ) -> FanoutResult:
@@ -136,6 +139,7 @@ def run_over(
         project: the project that it runs in.
         ledger: where runs are recorded.
         on_item: called with each item that has ended, and how many there are.
+        on_event: called with an item's number and each event of its run, where items run in this process.
         stop: a request to stop that somebody else makes; default: SIGTERM and SIGINT.
         page: writes the reviewer's page of the fan-out's run; see `prodkit.jobs.delivery`.
 
@@ -157,7 +161,7 @@ def run_over(
         fan.problem = close_lost(fan.history, folder.name, place, publisher)
         if run_items is None and not fan.options.fresh_kernels:  # its imports take seconds, as MLflow's here do
             threading.Thread(target=warm_up, args=(folder, project), daemon=True).start()
-        runner = run_items or _Local(workers, ledger)
+        runner = run_items or _Local(workers, ledger, on_event)
         whole = fan.go(publisher, runner, on_item, stopping, with_page=page is not None)
         held.close()  # the job may run again while this run is being published
         delivered = deliver(publisher, fan.outbox, project, page=page, stop=stopping, run=fan.run)
@@ -297,7 +301,12 @@ class _Fanout:
         )
 
 
-def run_item(work: Work, stop: StopRequest, ledger: Ledger | None = None) -> ItemResult:
+def run_item(
+    work: Work,
+    stop: StopRequest,
+    ledger: Ledger | None = None,
+    on_event: Callable[[int, Event], None] | None = None,
+) -> ItemResult:
     """Run one item, here; whatever happens is told and not raised."""
     began = time.monotonic()
     number, shared = work.item.number, work.options.shared
@@ -305,7 +314,13 @@ def run_item(work: Work, stop: StopRequest, ledger: Ledger | None = None) -> Ite
         return ItemResult(number, Outcome.REFUSED, error="BudgetError")
     try:
         result = run_job(
-            work.job, work.item.params, options=work.options, project=work.project, ledger=ledger, stop=stop
+            work.job,
+            work.item.params,
+            options=work.options,
+            project=work.project,
+            ledger=ledger,
+            on_event=None if on_event is None else partial(on_event, number),
+            stop=stop,
         )
     except ProdkitError as error:
         return ItemResult(number, by_exit_code(error.exit_code), time.monotonic() - began, error=error.code)
@@ -340,8 +355,10 @@ def total(costs: Iterable[Decimal | None]) -> Decimal | None:
 class _Local:
     """Threads of this process, each with a kernel of its own."""
 
-    def __init__(self, workers: int | None, ledger: Ledger | None) -> None:
-        self._workers, self._ledger = workers or os.cpu_count() or 1, ledger
+    def __init__(
+        self, workers: int | None, ledger: Ledger | None, on_event: Callable[[int, Event], None] | None = None
+    ) -> None:
+        self._workers, self._ledger, self._on_event = workers or os.cpu_count() or 1, ledger, on_event
 
     def __call__(self, works: list[Work], stop: StopRequest) -> Iterator[ItemResult]:
         """Results as items end. No item begins after a stop, or after one for which nothing here is set up."""
@@ -360,7 +377,7 @@ class _Local:
                     work = next(coming, None)
                     if work is None:
                         break
-                    running.add(pool.submit(run_item, work, stop, self._ledger))
+                    running.add(pool.submit(run_item, work, stop, self._ledger, self._on_event))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)

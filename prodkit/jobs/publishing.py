@@ -154,6 +154,10 @@ class Publisher:
         """How many calls the job's attempts captured."""
         return calls_of(self._cells)
 
+    def clean(self, text: str) -> str:
+        """A text as the ledger would write it."""
+        return self._ledger.clean(text)
+
     def flush(self, seconds: float) -> str:
         """Wait until MLflow has everything; why it hasn't after so many seconds, "" when it has."""
         report = self._ledger.flush(seconds)

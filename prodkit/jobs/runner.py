@@ -16,6 +16,7 @@ from prodkit.jobs.attempts import AttemptResult, Policy, run_attempts
 from prodkit.jobs.closing import close_lost
 from prodkit.jobs.delivery import deliver, told, write_records
 from prodkit.jobs.ends import Outcome, by_exit_code
+from prodkit.jobs.events import RunEvent
 from prodkit.jobs.exclusion import Hold, locked_job
 from prodkit.jobs.folder import JobFolder
 from prodkit.jobs.history import Entry, History
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from prodkit.jobs.delivery import Page
-    from prodkit.jobs.events import AttemptEvent, CellEvent, OnEvent
+    from prodkit.jobs.events import Event, OnEvent
     from prodkit.ledger import Ledger
     from prodkit.manifest import Project
 
@@ -70,6 +71,7 @@ class RunOptions:
     key: str = ""  # a run that succeeded under the same key isn't run again
     fresh_kernels: bool = False  # also for the items of a fan-out, whose kernels are else forked, imports behind them
     budget: Decimal | None = None  # US dollars for all items of a fan-out; else the manifest's `per_run` is for all
+    log_output: bool = False  # tell `on_event` also what the notebook writes
     shared: SharedBudget | None = None  # what the items of a fan-out may spend together
     parent: RunHandle | None = None  # the fan-out that this run is an item of, which then holds the lock and publishes
 
@@ -191,7 +193,7 @@ class Watchers:
     on_event: OnEvent | None = None
     on_attempt: Callable[[AttemptResult], None] | None = None
 
-    def event(self, event: AttemptEvent | CellEvent) -> None:
+    def event(self, event: Event) -> None:
         """Something began or ended."""
         if self.on_event is not None:
             self.on_event(event)
@@ -251,6 +253,7 @@ class _Run:
         try:
             publisher.begin(self.run, self.folder, self.params, parent)
             self._note(run_id=publisher.run_id, url=publisher.url)
+            watchers.event(RunEvent(self.folder.name, self.run, publisher.run_id, publisher.url))
             self.notices += check_data(self.folder, self.project, self.values, publisher.data_checked)
             attempts = self._attempts(publisher, watchers, stop)
             self.history.check(self.run)
@@ -352,6 +355,7 @@ class _Run:
             replay=self.replayed,
             shared=self.options.shared,
             forked=self.options.parent is not None and not self.options.fresh_kernels,
+            log_output=self.options.log_output,
         )
 
     def result(self, ended: _Ended, publisher: Publisher) -> JobResult:

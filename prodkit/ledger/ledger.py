@@ -231,6 +231,10 @@ class Ledger:
         """
         self._artifact(handle, path, self._cleaning().document(text).encode("utf-8"))
 
+    def clean(self, text: str) -> str:
+        """A text as it would be written: without secrets and what the manifest's policy takes out."""
+        return self._cleaning().document(text)
+
     def log_file(self, handle: RunHandle, file: Path, path: str = "") -> None:
         """Record a file as an artifact of a run; text and JSON are cleaned, other files are taken as they are.
 

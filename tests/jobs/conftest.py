@@ -59,6 +59,9 @@ class RememberingLedger:
     def log_metrics(self, handle: RunHandle, metrics: Mapping[str, float]) -> None:
         self.runs[handle.key].setdefault("metrics", {}).update(metrics)
 
+    def clean(self, text: str) -> str:
+        return text
+
     def run_id(self, key: str) -> str:
         return f"mlflow-{key}" if key in self.runs else ""
 
