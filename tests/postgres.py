@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,10 +19,12 @@ USER = "prodkit"
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback that nobody has just now, and that no client gets while the server is away."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            port = random.randrange(20_000, 32_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Postgres:
@@ -52,6 +56,11 @@ class Postgres:
 
     def start(self) -> None:
         """Start it; returns when it answers."""
+        while not self._begin():
+            self.port = free_port()
+
+    def _begin(self) -> bool:
+        """Start it; False where somebody else was faster to take its port."""
         run = [*self._prefix, "postgres", "-D", str(self.folder / "data"), "-p", str(self.port), "-h", "127.0.0.1"]
         run += ["-k", str(self.folder), "-F", "-c", "max_connections=200"]
         with (self.folder / "pg.log").open("ab") as log:
@@ -63,10 +72,12 @@ class Postgres:
             try:
                 psycopg.connect(self.url()).close()
             except psycopg.OperationalError:
+                if self.process.poll() is not None:
+                    return False
                 assert time.monotonic() < deadline, (self.folder / "pg.log").read_text()
                 time.sleep(0.1)
             else:
-                return
+                return True
 
     def stop(self, number: int = signal.SIGINT) -> None:
         """Stop it at once: sessions are cut off."""

@@ -38,7 +38,8 @@ def close_lost(history: History, job: str, place: Path, publisher: Publisher, *,
         lost = [entry for entry in history.lost(job, parent=parent) if entry.error != _CLOSED]
         if not lost:
             return ""
-        publisher.close_lost([entry.run for entry in lost])
+        publisher.close_lost([entry.run for entry in lost if entry.is_here])
+        publisher.close_lost_elsewhere([entry.run_id for entry in lost if entry.run_id and not entry.is_here])
         for entry in lost:
             for notebook in sorted((place / entry.run).glob("attempt-*.ipynb")):
                 tell_lost(notebook)

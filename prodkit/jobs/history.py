@@ -34,6 +34,7 @@ CREATE INDEX IF NOT EXISTS runs_by_key ON runs (job, key) WHERE key != ''
 """
 _PLACES = "ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT ''"  # "" is this machine, as 0.1.0 knew no other
 SCHEMA = Schema("history", versions=(_TABLES, _PLACES))
+_PATIENCE_AT_THE_END = 60.0  # seconds; a success that isn't on record is run again under its key
 _COLUMNS = (
     *("run", "job", "key", "params", "started", "ended", "outcome", "attempts", "error", "output", "run_id", "url"),
     *("cost", "pid", "parent", "place"),
@@ -126,7 +127,8 @@ class History:
         update = "UPDATE runs SET outcome = ?, exit_code = ?, ended = ? WHERE run = ?"
         taken = f" AND outcome != '{Outcome.LOST.value}'" if self._leases is not None else ""
         self._database.write(
-            lambda db: db.change(update + taken, (outcome.value, outcome.exit_code, _time(db).isoformat(), run))
+            lambda db: db.change(update + taken, (outcome.value, outcome.exit_code, _time(db).isoformat(), run)),
+            patience=_PATIENCE_AT_THE_END,
         )
         lease = self._held.pop(run, None)
         if lease is not None and self._leases is not None:

@@ -9,12 +9,12 @@ from prodkit.jobs.ends import Outcome
 from prodkit.jobs.outbox import Ending
 from prodkit.ledger.captured import calls_of, captured_cells, cost_of
 from prodkit.ledger.orphans import open_below
-from prodkit.ledger.review import roll_up
+from prodkit.ledger.review import roll_up, run_tree
 from prodkit.ownership import resolve
 from prodkit.records import RunHandle, RunSpec, Status, now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -172,6 +172,20 @@ class Publisher:
         self._close_below(runs)
         for run in runs:
             self._close(run)
+
+    def close_lost_elsewhere(self, run_ids: Iterable[str]) -> None:
+        """Close runs that were begun on other machines: what lies below them, only MLflow knows here.
+
+        Args:
+            run_ids: MLflow's ids of the jobs' runs.
+        """
+        for run_id in run_ids:
+            root, below = run_tree(self._project, run_id)
+            for view in (*reversed(below), root):
+                key = view.tags.get("prodkit.key", "")
+                if key and view.status == "RUNNING":
+                    self._ledger.adopt(key, view.run_id, view.experiment_id)
+                    self._close(key)
 
     def _close_below(self, keys: Sequence[str]) -> None:
         """Close what a process has begun below these runs that was killed before it could."""

@@ -24,7 +24,7 @@ from prodkit.ledger.keys import Keyring
 from prodkit.ledger.later import Later
 from prodkit.ledger.places import Places, unwritable
 from prodkit.ledger.prompts import check_name, prompt_digest
-from prodkit.ledger.shipments import Shipments
+from prodkit.ledger.shipments import Shipments, ShippedRun
 from prodkit.records import (
     DatasetRecord,
     FeedbackRecord,
@@ -343,6 +343,13 @@ class Ledger:
         """MLflow's id of a run of this project; empty while MLflow doesn't know it."""
         run = self._shipments.run(current_destination(self.project), key) if self.places.ship_db.exists() else None
         return run.run_id if run else ""
+
+    def adopt(self, key: str, run_id: str, experiment_id: str) -> None:
+        """Know a run that another machine has created in MLflow, so that its end can be told from here."""
+        destination = current_destination(self.project)
+        self.places.make()
+        if self._shipments.run(destination, key) is None:
+            self._shipments.set_run(destination, ShippedRun(key, run_id, experiment_id))
 
     def run_url(self, run_id: str, experiment_id: str) -> str:
         """As `url`, by MLflow's ids."""

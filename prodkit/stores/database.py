@@ -67,10 +67,11 @@ class Database(Protocol):
     where: str  # the file, or the address without a password
     shared: bool  # by several machines, whose processes this one can't look at
 
-    def write(self, work: Callable[[Transaction], T]) -> T:
+    def write(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
         """Do `work` in a transaction that excludes other writers; rolled back when it raises.
 
-        `work` may be called again, where the connection was lost in the middle.
+        `work` may be called again, where the connection was lost in the middle. A server that is away may come back
+        within `patience` seconds.
         """
 
     def read(self, work: Callable[[Transaction], T]) -> T:

@@ -94,15 +94,15 @@ class PostgresDatabase:
         self._writing = _BEGIN.format(mode="READ WRITE", schema=_quoted(self.namespace), lock=lock)
         self._reading = _BEGIN.format(mode="READ ONLY", schema=_quoted(self.namespace), lock="")
 
-    def write(self, work: Callable[[Transaction], T]) -> T:
+    def write(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:
         """One transaction that excludes other writers of this store, on all machines."""
-        return self._do(self._writing, work)
+        return self._do(self._writing, work, self.patience if patience is None else patience)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """One transaction that only reads."""
-        return self._do(self._reading, work)
+        return self._do(self._reading, work, self.patience)
 
-    def _do(self, begin: str, work: Callable[[Transaction], T]) -> T:
+    def _do(self, begin: str, work: Callable[[Transaction], T], patience: float) -> T:
         psycopg = _library()
         until, pause, repeated = 0.0, _PAUSE, False
         while True:
@@ -110,11 +110,11 @@ class PostgresDatabase:
                 with _queue:
                     return self._once(begin, work, repeated=repeated)
             except psycopg.Error as error:
-                until = until or time.monotonic() + self.patience
+                until = until or time.monotonic() + patience
                 if not _passes(error):
                     raise self._refused(error) from error
                 if time.monotonic() + pause > until:
-                    raise self._unavailable(error) from error
+                    raise self._unavailable(error, patience) from error
                 repeated = True
             time.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
@@ -208,10 +208,10 @@ class PostgresDatabase:
             f"must be allowed to make the schema {self.namespace}, or own it",
         )
 
-    def _unavailable(self, error: psycopg.Error) -> TransientError:
+    def _unavailable(self, error: psycopg.Error, patience: float) -> TransientError:
         return TransientError(
             "state.unavailable",
-            f"The state's PostgreSQL didn't answer within {self.patience:g} s: {_reason(error)}.",
+            f"The state's PostgreSQL didn't answer within {patience:g} s: {_reason(error)}.",
             where=self.where,
             fix="try again when the server is back; nothing was begun that it doesn't know of",
         )

@@ -70,7 +70,7 @@ class SqliteDatabase:
         self.path, self.schema, self.fast = path, schema, fast
         self.name = self.where = str(path)
 
-    def write(self, work: Callable[[Transaction], T]) -> T:
+    def write(self, work: Callable[[Transaction], T], *, patience: float | None = None) -> T:  # noqa: ARG002  no server
         """One exclusive transaction."""
         return self._do("BEGIN IMMEDIATE", work)
 

@@ -311,3 +311,113 @@ def test_a_key_runs_once_over_pods(
     assert sorted(result["repeated"] for result in results) == [False, True]
     assert len({result["run"] for result in results}) == 1
     assert len({*one.glob("notebooks/ran-*"), *other.glob("notebooks/ran-*")}) == 1
+
+
+AS_POD = "from prodkit.cli import main\nsys.argv = ['prodkit', *sys.argv[1:]]\nmain()\n"
+WAITING = """
+import os, time
+from pathlib import Path
+from prodkit.capture import run
+
+with run("classify"):
+    if not Path("go").exists():
+        Path(f"begun-{os.getpid()}").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("on_server")
+def test_a_pod_closes_what_a_killed_one_began(
+    make_job: Callable[..., Path], mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After kill -9 of a pod, the next pod's run waits no longer than the lease, runs, and closes the other's in MLflow."""
+    import mlflow
+
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("PRODKIT_SHIPPER", "inline")
+    one = make_job(WAITING).parents[1]
+    other = tmp_path / "another-pod"
+    shutil.copytree(one, other)
+    command = [sys.executable, "-c", ELSEWHERE + AS_POD, "run", "jobs/sample", "--key", "tick"]
+    quiet = subprocess.DEVNULL
+    killed = subprocess.Popen(command, cwd=one, stdout=quiet, stderr=quiet, start_new_session=True)
+    until(lambda: list(one.glob("notebooks/begun-*")), "the first pod doesn't run")
+    os.kill(killed.pid, signal.SIGKILL)
+    [kernel] = [int(path.name.removeprefix("begun-")) for path in one.glob("notebooks/begun-*")]
+    os.kill(kernel, signal.SIGKILL)
+    killed.wait()
+    (other / "notebooks" / "go").touch()
+    second = prodkit(other, "--key", "tick")
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, (out, err)
+    assert json.loads(out)["repeated"] is False
+    client = mlflow.MlflowClient()
+    ends = [
+        (run.data.tags["prodkit.kind"], run.info.status, run.data.tags.get("prodkit.outcome", ""))
+        for run in client.search_runs([one.experiment_id for one in client.search_experiments()])
+    ]
+    assert {(kind, *end) for kind, *end in ends if kind in {"job", "attempt"}} == {
+        (kind, *end) for kind in ("job", "attempt") for end in (("FINISHED", "ok"), ("KILLED", "lost"))
+    }
+    assert "RUNNING" not in {status for _, status, _ in ends}
+
+
+CALL = """
+from openai import OpenAI
+from prodkit.capture import run
+from prodkit.testing import openai_options
+client = OpenAI(**openai_options())
+question = [{"role": "user", "content": "My invoice is wrong."}]
+with run("classify"):
+    client.chat.completions.create(model="gpt-4o-mini", messages=question, max_tokens=8)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("on_server")
+def test_a_days_budget_is_one_over_pods(
+    make_job: Callable[..., Path],
+    mlflow_template: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared_postgres: Postgres,
+) -> None:
+    """What one pod has spent today is gone for the other, which ends with 65; with the server away it ends with 75."""
+    from prodkit.budget import Scopes
+    from prodkit.stores import budgets_of
+    from prodkit.testing import simulated_provider
+
+    provider = simulated_provider(latency=0.0)
+    for name, value in {**provider.environment(), "PRODKIT_SHIPPER": "inline"}.items():
+        monkeypatch.setenv(name, value)
+    one = make_job(CALL, manifest="budget: {per_day: 0.00002}\n").parents[1]
+    (one / ".prodkit").mkdir()
+    shutil.copy(mlflow_template, one / ".prodkit" / "mlflow.db")
+    other = tmp_path / "another-pod"
+    shutil.copytree(one, other)
+    ends = []
+    for root in (one, other) * 8:
+        run = prodkit(root)
+        out, err = run.communicate(timeout=120)
+        ends.append(run.returncode)
+        if run.returncode:
+            assert "BudgetError" in out, (out, err)
+            break
+    assert ends[-1] == 65
+    assert len(ends) > 2
+    (day, *_) = budgets_of(find_project(other)).balances(Scopes())
+    assert (day.scope, day.reserved) == ("day", 0)
+    assert 0 < day.spent <= day.limit
+    shared_postgres.stop()
+    try:
+        run = prodkit(other)
+        out, err = run.communicate(timeout=120)
+        assert (run.returncode, "state.unavailable" in err) == (75, True), (out, err)
+        assert "Traceback" not in err
+    finally:
+        shared_postgres.start()
