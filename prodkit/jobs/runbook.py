@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from prodkit.jobs.folder import relative
+from prodkit.jobs.folder import WHEELS, relative
 from prodkit.jobs.hashes import OTHERS_PART, OWN_PART
 from prodkit.jobs.packing.releases import mark
 from prodkit.ownership import matrix, resolve, routes
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prodkit.ownership import Contact
 
 _LOCAL = "# Installed from a folder here, so not below; build a wheel of it: "  # 0.1.0 had this line alone
-_BROUGHT = "# No registry has these, so their wheels are in wheels/: "
+_BROUGHT = "# These came from a folder here, so their wheels are in wheels/; install in this folder: "
 _NO_HASHES = """#
 # The hashes are missing: no package registry was asked, or it didn't answer. Add them with
 #   uv pip compile --generate-hashes --no-deps requirements.lock -o requirements.lock
@@ -47,8 +47,9 @@ def render_lock(lock: Lock, *, name: str, hashed: str = "") -> str:
     if lock.others:
         lines = [line for other in lock.others for line in (other.lines if hashed else _bare(other.lines))]
         body += "".join(f"{line}\n" for line in (OTHERS_PART, *lines))
-    if hashed and lock.wheels:
-        own = [f"{wheel.pin} \\\n    --hash=sha256:{wheel.sha256}" for wheel in lock.wheels]
+    if lock.wheels:  # by their files: another project may have the same name in a registry
+        ends = [f" \\\n    --hash=sha256:{wheel.sha256}" if hashed else "" for wheel in lock.wheels]
+        own = [f"./{WHEELS}/{wheel.file}{end}" for wheel, end in zip(lock.wheels, ends, strict=True)]
         body += "".join(f"{line}\n" for line in (OWN_PART, *own))
     return head + ("" if hashed else _NO_HASHES) + body
 
@@ -69,11 +70,9 @@ def _named(lock: str, head: str) -> tuple[str, ...]:
     return tuple(name for line in lines for name in line.split(", "))
 
 
-def install_options(lock: Lock, *, hashed: bool) -> str:
+def install_options(*, hashed: bool) -> str:
     """What follows `pip install`, said in the job folder. The lock is whole, so pip resolves nothing."""
-    if hashed:
-        return f"--no-deps --require-hashes{' --find-links wheels' if lock.brought else ''} -r requirements.lock"
-    return "--no-deps -r requirements.lock" + (" wheels/*.whl" if lock.brought else "")
+    return f"--no-deps{' --require-hashes' if hashed else ''} -r requirements.lock"
 
 
 def render_ownership(manifest: Manifest, *, name: str) -> str:
@@ -136,7 +135,7 @@ def render_runbook(
         sources={name: manifest.data_sources[name] for name in index.inputs},
         dropped=[cell.number for cell in notebook.cells if cell.is_demo],
         lock=lock,
-        install=install_options(lock, hashed=hashed),
+        install=install_options(hashed=hashed),
         schedules=schedules,
         root=relative(project.root, project.root / place),
     )
@@ -150,7 +149,7 @@ def render_image(notebook: Notebook, lock: Lock, *, name: str, hashed: bool, nee
         tag=re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "job",
         example=_example(notebook.parameters),
         python=lock.python,
-        install=install_options(lock, hashed=hashed),
+        install=install_options(hashed=hashed),
         absent=lock.absent,
         brought=lock.brought,
         volumes=[need.path for need in needs if not need.path.startswith(("/", ".."))],

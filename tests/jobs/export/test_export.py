@@ -568,6 +568,7 @@ def test_lock_holds_no_address(exported: Callable[..., ExportReport]):
     """The lock has versions and says that hashes are missing and how to add them; no registry's address is in it."""
     text = (exported().job / "requirements.lock").read_text()
     assert "://" not in text
+    assert "prodkit==" not in pins_in(text)
     assert "uv pip compile --generate-hashes" in text
     assert "Python 3." in text.splitlines()[0]
 
