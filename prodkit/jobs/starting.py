@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ConfigError, DataError
@@ -13,10 +14,11 @@ from prodkit.ownership import check, upcoming
 from prodkit.records import now
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from prodkit.jobs.folder import JobFolder
     from prodkit.manifest import Project
+
+
+_KEPT_AT_HOME = {"IPYTHONDIR": "ipython", "MPLCONFIGDIR": "matplotlib", "XDG_CACHE_HOME": "cache"}
 
 
 def find_place(folder: JobFolder, project: Project | None = None) -> Project:
@@ -30,6 +32,7 @@ def find_place(folder: JobFolder, project: Project | None = None) -> Project:
     project = project or _found(folder.project_root())
     check_needs(folder, project)
     _check_state(project)
+    _give_home(project)
     return project
 
 
@@ -64,6 +67,24 @@ def check_needs(folder: JobFolder, project: Project) -> None:
         where=str(project.root),
         fix="put it there or mount it; in another project, set PRODKIT_PROJECT to its root",
     )
+
+
+def _give_home(project: Project) -> None:
+    """Where the user has no home that can be written, what libraries keep in one goes to the state.
+
+    In this process and the kernels that it starts; what somebody has set already stays.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:  # no HOME, and a user that the system doesn't know
+        home = Path()
+    if home.is_absolute() and os.access(home, os.W_OK):
+        return
+    for name, part in _KEPT_AT_HOME.items():
+        if not os.environ.get(name):
+            place = project.state / "home" / part
+            place.mkdir(parents=True, exist_ok=True)
+            os.environ[name] = str(place)
 
 
 def _check_state(project: Project) -> None:

@@ -19,6 +19,7 @@ SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the release of Debian with th
 PACKAGES = "python3,python3-venv,ca-certificates"
 USER, UID = "operator", 4711
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+STATE = "/tmp/state"  # noqa: S108  on a machine that has nobody else
 MINUTES = 15 * 60
 
 
@@ -115,3 +116,73 @@ class Machine:
     def remove(self) -> None:
         """Leave nothing behind."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+def lines_of(runbook: str) -> list[str]:
+    """The three lines of a runbook that install, test and run the job."""
+    return runbook.partition("## Install, test and run it")[2].split("```\n")[1].splitlines()
+
+
+def visit(machine: Machine, job: Path, project: Path) -> None:
+    """What an operator does with a job folder that was copied to a clean machine; each answer is checked."""
+    home = machine.root / "home" / USER
+    place = home / "my jobs" / job.name
+    shutil.copytree(job, place)
+    machine.own(home)
+    here = f"/{place.relative_to(machine.root)}"
+    install, test, run = lines_of((place / "README.md").read_text())
+    expect(machine.say("python3 --version; command -v git || id --user --name"), 0, USER)
+    expect(machine.say(install, cwd=here), 0, "Successfully installed")
+    expect(machine.say(test, cwd=here), 0, "OK")
+    expect(machine.say(run, cwd=here), 65, "data (data source tickets)", "work shop/sites.csv (cell 6)")
+    shutil.copytree(project / "data", place / "data")
+    shutil.copy(project / "work shop" / "sites.csv", place / "work shop")
+    machine.own(place)
+    expect(machine.say(run, cwd=here), 0, "ok (exit code 0)")
+    prodkit, script = f"'{here}/.venv/bin/prodkit'", f"'{here}/.venv/bin/python' '{here}/job.py'"
+    expect(machine.say(f"{prodkit} run '{here}' -p month=2026-11", home=None), 0, "ok (exit code 0)")
+    expect(machine.say(f"{script} -p month=2026-11", home=None), 0, "counted {'billing': 2, 'returns': 1} at 2 sites")
+    expect(machine.say(f'{prodkit} runs --json | grep -c \'"outcome": "ok"\'', cwd=here), 0, "2")
+    subprocess.run(["chown", "--recursive", "0:0", str(home)], check=True)  # neither HOME nor folder can be written
+    expect(machine.say(f"{prodkit} run '{here}'"), 78, "job.state", "PRODKIT_STATE")
+    alone = machine.say(f"{prodkit} run '{here}' && ls -A /tmp", PRODKIT_STATE=STATE)
+    expect(alone, 0, "ok (exit code 0)", "\nstate")
+    left = alone.stdout.partition("ok (exit code 0)")[2].splitlines()[3:]
+    assert left == ["state"], f"left in /tmp: {left}"
+    assert "Warning" not in alone.stdout, alone.stdout
+    expect(machine.say(f"{prodkit} run '{here}'", PRODKIT_STATE=STATE, PRODKIT_PROJECT="/usr"), 78, "job.project")
+
+
+def expect(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    """An answer's exit code, and what it says."""
+    plain = " ".join(done.stdout.split())
+    missing = [word for word in words if " ".join(word.split()) not in plain]
+    assert done.returncode == code, done.stdout[-3000:]
+    assert not missing, f"{missing} not said in: {done.stdout[-3000:]}"
+    assert "Traceback" not in done.stdout, done.stdout[-3000:]
+
+
+def main() -> None:
+    """Export a job here, take its folder to a clean machine, and print what was said there."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import sample
+
+    from prodkit.jobs import export
+
+    reason = why_not()
+    if reason:
+        sys.exit(reason)
+    with tempfile.TemporaryDirectory(prefix="clean-machine-") as folder:
+        place = Path(folder)
+        notebook = sample.make_project(place / "project")
+        export(notebook, place / "project" / "jobs" / "sorting")
+        machine = Machine.new(make_base(place), place)
+        try:
+            visit(machine, place / "project" / "jobs" / "sorting", place / "project")
+        finally:
+            print("\n".join(machine.log))
+            machine.remove()
+
+
+if __name__ == "__main__":
+    main()
