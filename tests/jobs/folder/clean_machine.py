@@ -134,7 +134,7 @@ def visit(machine: Machine, job: Path, project: Path) -> None:
     expect(machine.say("python3 --version; command -v git || id --user --name"), 0, USER)
     expect(machine.say(install, cwd=here), 0, "Successfully installed")
     expect(machine.say(test, cwd=here), 0, "OK")
-    expect(machine.say(run, cwd=here), 65, "data (data source tickets)", "work shop/sites.csv (cell 6)")
+    expect(machine.say(run, cwd=here), 65, "data (data source tickets)", "work shop/sites.csv (cell 7)")
     shutil.copytree(project / "data", place / "data")
     shutil.copy(project / "work shop" / "sites.csv", place / "work shop")
     machine.own(place)

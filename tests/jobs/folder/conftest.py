@@ -36,6 +36,12 @@ def sample_project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def container() -> ModuleType:
+    """The module `container`."""
+    return _beside("container")
+
+
+@pytest.fixture(scope="session")
 def debian(clean: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root file system with Debian's own Python alone."""
     reason = clean.why_not()

@@ -39,11 +39,12 @@ schema:
       - {name: queue, logicalType: string, required: true}
 """
 CELLS = (
-    'month: str = "2026-11"  # which tickets',
-    "import queues\nfrom pathlib import Path\n\nimport matplotlib.pyplot as plt\nimport prodkit",
+    'month: str = "2026-11"  # which tickets\nwait: float = 0.0  # seconds',
+    "import time\n\nimport queues\nfrom pathlib import Path\n\nimport matplotlib.pyplot as plt\nimport prodkit",
     'words = Path("texts/words.txt").read_text().split()\nsites = Path("sites.csv")',
     'tickets = prodkit.read("tickets", month=month)',
     "%%prodkit name=count --input tickets\ncounts = queues.count(tickets, words)",
+    "time.sleep(wait)",
     'plt.bar(list(counts), list(counts.values()))\nprint("counted", counts, "at", len(sites.read_text().split()), "sites")',
 )
 
