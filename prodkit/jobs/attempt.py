@@ -59,6 +59,7 @@ class Attempter:
         stop: asks the attempt to end.
         on_event: told of each cell.
         replay: the run whose kept answers are the only ones that its calls get; empty: calls are sent.
+        logical_date: the moment that a scheduled run is for.
         shared: the budget that it shares with other runs.
         forked: take kernels from a template that has the notebook's imports behind it.
         log_output: tell also what the notebook writes.
@@ -80,6 +81,7 @@ class Attempter:
         stop: StopRequest,
         on_event: OnEvent,
         replay: str = "",
+        logical_date: str = "",
         shared: SharedBudget | None = None,
         forked: bool = False,
         log_output: bool = False,
@@ -91,6 +93,7 @@ class Attempter:
         self._deadline, self._cell_timeout = deadline, cell_timeout
         self._kept, self._stop, self._on_event = kept, stop, on_event
         self._mask, self._replay, self._outbox = to_mask(values), replay, outbox
+        self._logical_date = logical_date
         self.problem = ""  # what couldn't be recorded, in one line
 
     def run(self, number: int) -> AttemptResult:
@@ -184,6 +187,7 @@ class Attempter:
             "PRODKIT_JOB_RUN": self._run,
             "PRODKIT_ATTEMPT": str(number),
             "PRODKIT_REPLAY": self._replay,
+            "PRODKIT_LOGICAL_DATE": self._logical_date,
             "PRODKIT_PARENT_KEY": handle.key,
             "PRODKIT_PARENT_RUN": handle.run_id,
             "MLFLOW_EXPERIMENT_ID": handle.experiment_id,

@@ -69,6 +69,7 @@ class RunOptions:
     replay: str = ""  # a run's id, or "last": send nothing, and answer calls by what that run kept
     keep_answers: bool = False  # also after the run has succeeded, so that it can be replayed
     key: str = ""  # a run that succeeded under the same key isn't run again
+    logical_date: str = ""  # the moment that a scheduled run is for; the notebook finds it in PRODKIT_LOGICAL_DATE
     fresh_kernels: bool = False  # also for the items of a fan-out, whose kernels are else forked, imports behind them
     budget: Decimal | None = None  # US dollars for all items of a fan-out; else the manifest's `per_run` is for all
     log_output: bool = False  # tell `on_event` also what the notebook writes
@@ -353,6 +354,7 @@ class _Run:
             stop=stop,
             on_event=on_event,
             replay=self.replayed,
+            logical_date=self.options.logical_date,
             shared=self.options.shared,
             forked=self.options.parent is not None and not self.options.fresh_kernels,
             log_output=self.options.log_output,

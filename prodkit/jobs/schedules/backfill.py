@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ParameterError
@@ -56,7 +56,9 @@ def find_gaps(
 
 
 def read_moment(text: str, schedule: Schedule, *, end: bool = False) -> datetime:
-    """A date or time of the command line, in the schedule's zone unless it has one; a date ends with its last second.
+    """A date or time of the command line, in UTC; `end` makes a date its last second.
+
+    It is in the schedule's zone unless it says another.
 
     Raises:
         ParameterError: `schedule.date`.
@@ -65,10 +67,10 @@ def read_moment(text: str, schedule: Schedule, *, end: bool = False) -> datetime
     try:
         if len(text) == len("2026-11-01"):
             day = date.fromisoformat(text) + timedelta(days=end)
-            return datetime.combine(day, time(), zone) - timedelta(seconds=end)
+            return datetime.combine(day, time(), zone).astimezone(UTC) - timedelta(seconds=end)
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ParameterError(
             "schedule.date", f"`{text}` is no date.", fix="write e.g. 2026-11-01 or 2026-11-01T06:00"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)

@@ -63,11 +63,15 @@ class Schedule:
         share = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:6]) / 2**48
         return timedelta(seconds=round(self.jitter * share, 3))
 
+    def local(self, moment: datetime) -> datetime:
+        """A moment as the clock shows it where the schedule is at home."""
+        return moment.astimezone(self.cron.tzinfo)
+
     def params_of(self, due: datetime) -> dict[str, str]:
         """The parameters of a firing; a date that was given by hand stays."""
         if not self.date_parameter or self.date_parameter in self.params:
             return dict(self.params)
-        local = due.astimezone(self.cron.tzinfo)
+        local = self.local(due)
         text = local.date().isoformat() if self.date_kind == "date" else local.isoformat()
         return {**self.params, self.date_parameter: text}
 

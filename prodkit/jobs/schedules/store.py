@@ -11,7 +11,7 @@ import os
 import sqlite3
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -186,7 +186,8 @@ class ScheduleStore:
 
     def firings(self, name: str, since: datetime, until: datetime) -> dict[datetime, Firing]:
         """The firings of a schedule in `[since, until]` by when they were due."""
-        found = self._firings("WHERE name = ? AND due BETWEEN ? AND ?", name, since.isoformat(), until.isoformat())
+        span = (moment.astimezone(UTC).isoformat() for moment in (since, until))
+        found = self._firings("WHERE name = ? AND due BETWEEN ? AND ?", name, *span)
         return {firing.due: firing for firing in found}
 
     def forget(self, name: str, keep: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ProdkitError
@@ -61,7 +63,7 @@ class Worker:
             outcome = Outcome.TERMINATED if stop.asked else by_exit_code(error.exit_code)
             return End(outcome, error.code, busy=error.code == "jobs.locked")
         except Exception as error:  # the scheduler must outlive whatever a job does
-            return End(Outcome.FAILED, type(error).__name__)
+            return End(Outcome.FAILED, _place(error))
         return End(result.outcome, result.attempts[-1].error_class if result.attempts else "")
 
     def _result(self, schedule: Schedule, firing: Firing, stop: StopRequest, resume: str) -> JobResult:
@@ -69,7 +71,7 @@ class Worker:
         params = schedule.params_of(firing.due)
 
         def run(resume: str) -> JobResult:
-            options = RunOptions(key=firing.key, resume=resume)
+            options = RunOptions(key=firing.key, logical_date=schedule.local(firing.due).isoformat(), resume=resume)
             return self.run(schedule.job, params, options=options, project=self.project, stop=stop)
 
         try:
@@ -83,3 +85,9 @@ class Worker:
         """The run of this firing that somebody or something ended in the middle; "" when there is none."""
         entry = self.history.unfinished(schedule.job.name, firing.key)
         return entry.run if entry is not None and entry.outcome in _CUT_OFF else ""
+
+
+def _place(error: Exception) -> str:
+    """What an error is and where it was raised; its message may hold data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}, {Path(frames[-1].filename).name} line {frames[-1].lineno}"
