@@ -2,87 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.request
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from prodkit.ledger.ui import SERVER_ENVIRONMENT
 from prodkit.records import DatasetRecord, Status
+from tests.servers.stage import free_port, postgres_database, serve, until  # noqa: F401  others take it from here
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(ready, seconds, what):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if ready():
-            return
-        time.sleep(0.2)
-    raise TimeoutError(what)
-
-
-def healthy(uri):
-    try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=1):  # noqa: S310  our own address on loopback
-            return True
-    except OSError:
-        return False
-
-
-class Server:
-    """An MLflow server that can be stopped and started again at the same address."""
-
-    def __init__(self, store, folder):
-        self.store, self.folder, self.port = store, folder, free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store, "--workers", "1"]
-        command += [
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-            "--artifacts-destination",
-            str(self.folder / "art"),
-        ]
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **SERVER_ENVIRONMENT}, start_new_session=True
-            )
-        until(lambda: healthy(self.uri), 120, "the MLflow server didn't start")
-
-    def stop(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-@contextmanager
-def serve(store, folder):
-    server = Server(store, folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
@@ -95,40 +24,8 @@ def sqlite_server(tmp_path, mlflow_template):
 
 @pytest.fixture
 def postgres():
-    """A PostgreSQL of our own on loopback; not in pytest's folders, which other users may not enter."""
-    if not shutil.which("initdb") or importlib.util.find_spec("psycopg2") is None:
-        pytest.skip("needs PostgreSQL's initdb and psycopg2")
-    folder = Path(tempfile.mkdtemp(prefix="prodkit-pg-"))
-    port = free_port()
-    prefix = []
-    if os.geteuid() == 0:
-        if not shutil.which("setpriv"):
-            pytest.skip("PostgreSQL doesn't run as root, and there is no setpriv")
-        shutil.chown(folder, "nobody")
-        prefix = ["setpriv", "--reuid=nobody", "--clear-groups"]
-    data = folder / "data"
-    make = [*prefix, "initdb", "-D", str(data), "-U", "mlflow", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-    done = subprocess.run(make, check=False, capture_output=True, text=True, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    run = [*prefix, "postgres", "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder), "-F"]
-    with (folder / "pg.log").open("wb") as log:
-        process = subprocess.Popen(run, stdout=log, stderr=log, cwd=folder)
-    import psycopg2
-
-    def ready():
-        try:
-            psycopg2.connect(host="127.0.0.1", port=port, user="mlflow", dbname="postgres").close()
-        except psycopg2.OperationalError:
-            return False
-        return True
-
-    try:
-        until(ready, 60, "PostgreSQL didn't start")
-        yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgres_database() as uri:
+        yield uri
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ class Proxy:
         self.target, self.tls = target, tls
         self.delay, self.status, self.times, self.count = delay, status, times, 0
         self._lock, self._port = threading.Lock(), 0
+        self._leaving = None
         self.start()
 
     @property
@@ -51,10 +52,20 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
 
+    def leave_after(self, requests):
+        """Break off the connections of all requests after so many, as if the process had gone."""
+        self._leaving = self.count + requests
+
+    def come_back(self):
+        """Answer again."""
+        self._leaving = None
+
     def fault(self):
         """The status that this request gets in place of an answer; 0 for none."""
         with self._lock:
             self.count += 1
+            if self._leaving is not None and self.count > self._leaving:
+                raise ConnectionAbortedError
             if not self.status or self.times == 0:
                 return 0
             if self.times is not None:
