@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.mlflow_errors import Failure, explained, find_failure, not_mlflow, of_status
 from prodkit.ledger.patience import answer_seconds, bounded
-from prodkit.ledger.reach import find_obstacle, public_uri, within
+from prodkit.ledger.reach import find_obstacle, is_server, public_uri, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -206,3 +206,11 @@ def files_below(client: Any, run_id: str, folder: str = "") -> Iterator[Any]:
                 folders.append(item.path)
             else:
                 yield item
+
+
+def is_whole(client: Any, run_id: str, path: str, size: int) -> bool:
+    """Whether an artifact lies there with this many bytes: MLflow's client takes any page with status 200 for it."""
+    if not is_server(client.tracking_uri):
+        return True
+    sizes = {item.path: item.file_size for item in client.list_artifacts(run_id, path.rpartition("/")[0] or None)}
+    return path in sizes and sizes[path] in {None, size}

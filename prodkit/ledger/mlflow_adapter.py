@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from prodkit.ledger import mlflow_view
-from prodkit.ledger.client import files_below, open_client, search_runs, search_versions
+from prodkit.ledger.client import files_below, is_whole, open_client, search_runs, search_versions
 from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
-from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, told
+from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, not_mlflow, told
 from prodkit.ledger.mlflow_file import compact_file, drop_orphans, make_file
 from prodkit.ledger.mlflow_removal import remove_run
 from prodkit.ledger.reach import public_uri
@@ -102,8 +102,9 @@ class Mlflow:
 
     def _prepare(self) -> str:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        # its "creating tables" lines would land in the user's cell
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        # "creating tables", "waiting for prompt version": such lines would land in the user's cell
+        for talkative in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
         with told():
             if not self.uri.startswith("sqlite"):
                 return self._find_or_create()
@@ -242,9 +243,16 @@ class Mlflow:
             self._client().log_inputs(run_id, [DatasetInput(entity, tags)])
 
     def log_artifact(self, run_id: str, file: Path, folder: str) -> None:
-        """Upload a file into a folder of the run's artifacts."""
+        """Upload a file into a folder of the run's artifacts.
+
+        Raises:
+            UnreachableError: also when something on the way took it in the server's place.
+        """
+        client = self._client()
         with told():
-            self._client().log_artifact(run_id, str(file), folder or None)
+            client.log_artifact(run_id, str(file), folder or None)
+            if not is_whole(client, run_id, f"{folder}/{file.name}".lstrip("/"), file.stat().st_size):
+                raise UnreachableError(f"an upload didn't arrive: {not_mlflow().reason}")
 
     def list_artifacts(self, run_id: str) -> list[str]:
         """The paths of all files among a run's artifacts."""
@@ -255,8 +263,12 @@ class Mlflow:
         """The content of one artifact."""
         import tempfile
 
+        client = self._client()
         with told(), _no_bars(), tempfile.TemporaryDirectory() as folder:
-            return Path(self._client().download_artifacts(run_id, path, folder)).read_bytes()
+            data = Path(client.download_artifacts(run_id, path, folder)).read_bytes()
+            if not is_whole(client, run_id, path, len(data)):
+                raise UnreachableError(f"a download isn't the file: {not_mlflow().reason}")
+            return data
 
     def remove_run(self, run_id: str) -> list[str]:
         """Remove a run with its artifacts; says what MLflow can't do."""

@@ -1,4 +1,4 @@
-"""How long MLflow's client goes on trying while it is asked by us: seconds, and not the minutes that it would."""
+"""How MLflow's client behaves while it is asked by us: it tries for seconds and not for minutes, and prints nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", _TIMEOUT: "60"}
 """What holds for our own questions where the user says nothing: MLflow's 7 retries of 120 s go on for minutes."""
+_SILENT = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}  # a run of ours that ends isn't the user's cell's news
 _ANSWER = 30.0  # seconds for one small answer, where the user says no other number
 
 _lock = threading.Lock()
@@ -29,8 +30,9 @@ def bounded() -> Iterator[None]:
     holder = object()
     with _lock:
         if not _holders:
-            _ours.extend(name for name in BOUNDS if name not in os.environ)
-            os.environ.update({name: BOUNDS[name] for name in _ours})
+            settings = {**BOUNDS, **_SILENT}
+            _ours.extend(name for name in settings if name not in os.environ)
+            os.environ.update({name: settings[name] for name in _ours})
         _holders.append(holder)
     try:
         yield

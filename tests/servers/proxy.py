@@ -30,6 +30,7 @@ class Proxy:
         self.delay, self.status, self.times, self.count = delay, status, times, 0
         self._lock, self._port = threading.Lock(), 0
         self._leaving = None
+        self.methods = set()  # those that get the status; empty for all
         self.start()
 
     @property
@@ -60,13 +61,13 @@ class Proxy:
         """Answer again."""
         self._leaving = None
 
-    def fault(self):
+    def fault(self, method):
         """The status that this request gets in place of an answer; 0 for none."""
         with self._lock:
             self.count += 1
             if self._leaving is not None and self.count > self._leaving:
                 raise ConnectionAbortedError
-            if not self.status or self.times == 0:
+            if not self.status or self.times == 0 or (self.methods and method not in self.methods):
                 return 0
             if self.times is not None:
                 self.times -= 1
@@ -86,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self):
         proxy = self.server.proxy
         body = self._read()
-        fault = proxy.fault()
+        fault = proxy.fault(self.command)
         if proxy.delay:
             time.sleep(proxy.delay)
         if fault:
