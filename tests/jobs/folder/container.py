@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class Podman:
 
     place: Path
 
+    @classmethod
+    def new(cls) -> Podman:
+        """In a folder with a short name: podman's sockets lie in it."""
+        return cls(Path(tempfile.mkdtemp(prefix="podman-")))
+
     @property
     def command(self) -> list[str]:
         """The program with its store."""
@@ -44,10 +50,11 @@ class Podman:
 
     def import_root(self, root: Path) -> None:
         """A root file system as the base image."""
-        packed = subprocess.Popen(["tar", "--directory", str(root), "--create", "."], stdout=subprocess.PIPE)
-        done = self.say("import", "--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "-", BASE, stdin=packed.stdout)
-        assert packed.wait() == 0, done.stdout
+        packed = self.place / "base.tar"
+        subprocess.run(["tar", "--directory", str(root), "--create", "--file", str(packed), "."], check=True)
+        done = self.say("import", "--change", "ENV PATH=/usr/local/bin:/usr/bin:/bin", str(packed), BASE)
         assert done.returncode == 0, done.stdout
+        packed.unlink()
 
     def build(self, context: Path, tag: str, *options: str) -> str:
         """Build a Dockerfile on the base image; its output."""
@@ -77,5 +84,9 @@ class Podman:
 
     def remove(self) -> None:
         """Leave nothing behind."""
-        self.say("system", "reset", "--force")
+        self.say("rm", "--all", "--force")
+        self.say("rmi", "--all", "--force")
+        subprocess.run(
+            ["umount", "--recursive", str(self.place / "store" / "overlay")], capture_output=True, check=False
+        )
         shutil.rmtree(self.place, ignore_errors=True)

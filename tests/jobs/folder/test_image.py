@@ -37,7 +37,7 @@ def test_the_image_runs_the_job(
     (job / "modules" / "notes.txt").write_text(CANARY)
     secret = tmp_path / "pip.conf"
     secret.write_text(f"# password {CANARY}\n[global]\n{settings(clean)}")
-    podman = container.Podman(tmp_path / "podman")
+    podman = container.Podman.new()
     with contextlib.ExitStack() as stack:
         stack.callback(podman.remove)
         machine = clean.Machine.new(debian, tmp_path)
