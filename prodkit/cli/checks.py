@@ -191,7 +191,11 @@ def _keys(project: Project) -> Iterator[Finding]:  # noqa: ARG001
     if present:
         yield Finding("ok", "provider", f"{' and '.join(present)} set: calls are real and cost money")
     else:
-        yield Finding("note", "provider", "no API key: the examples talk to the simulated provider on this machine")
+        yield Finding(
+            "note",
+            "provider",
+            "no API key: example notebooks talk to the simulated provider on this machine, and exported jobs refuse to",
+        )
 
 
 def _secrets(project: Project) -> Iterator[Finding]:

@@ -103,7 +103,14 @@ def make_bundle(
         folder.OWNERSHIP: render_ownership(project.manifest, name=name),
         folder.LOCK: render_lock(lock, name=name, hashed=hashed),
         folder.RUNBOOK: render_runbook(
-            notebook, project, index=index, place=place, lock=lock, hashed=bool(hashed), schedules=tuple(schedules)
+            notebook,
+            project,
+            index=index,
+            place=place,
+            lock=lock,
+            hashed=bool(hashed),
+            secrets=around.secrets,
+            schedules=tuple(schedules),
         ),
         folder.IMAGE: render_image(notebook, lock, name=name, hashed=bool(hashed), needs=reads.needs),
         folder.CHECKS: render_checks(name),

@@ -115,9 +115,10 @@ def render_runbook(
     place: str,
     lock: Lock,
     hashed: bool,
+    secrets: tuple[str, ...],
     schedules: tuple[str, ...],
 ) -> str:
-    """The text of `README.md`; `schedules` are the schedule files."""
+    """The text of `README.md`; `secrets` are names of variables, `schedules` the schedule files."""
     manifest = project.manifest
     on_call = resolve(manifest, "incident")
     return render(
@@ -136,6 +137,7 @@ def render_runbook(
         dropped=[cell.number for cell in notebook.cells if cell.is_demo],
         lock=lock,
         install=install_options(hashed=hashed),
+        secrets=secrets,
         schedules=schedules,
         root=relative(project.root, project.root / place),
     )

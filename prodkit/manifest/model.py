@@ -65,8 +65,10 @@ def _quantity(value: object) -> object:
 
 
 def _address(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*(://[^\s@]*)?", value):
-        raise ValueError("write an address such as https://mlflow.example.org, without a name or password in it")
+    if value and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*(://[^\s@{}'\"]*)?", value):
+        raise ValueError(
+            "write an address such as https://mlflow.example.org, without a name, password, quotes or braces"
+        )
     return value
 
 

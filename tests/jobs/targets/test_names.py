@@ -88,6 +88,29 @@ def test_a_person_is_only_text(target: str, plan: Plan, tmp_path: Path) -> None:
             )
 
 
+def test_a_job_folder_decides_nothing_but_its_own(plan: Plan) -> None:
+    """What else job.yaml says as text, such as the Python version, stays one value in the workflow."""
+    nasty = '3.11"\n      - run: touch pwned ${{ secrets.OPENAI_API_KEY }}'
+    (text,) = render_target("github", replace(plan, how=plan.how.model_copy(update={"python": nasty}))).values()
+    steps = yaml.safe_load(text)["jobs"]["run"]["steps"]
+    assert steps[1]["with"]["python-version"] == nasty.replace("${{", "${{ '${{' }}")
+    assert not [step for step in steps if "pwned" in step.get("run", "")]
+
+
+@pytest.mark.parametrize(
+    "address", ["https://ana:word@mlflow.test", "https://x.test/' }} ${{ secrets.X }}", "https://x.test\nmore", "a b"]
+)
+def test_an_address_is_an_address(address: str) -> None:
+    """MLflow's address in the manifest holds no credentials, and nothing that would end its place in a file."""
+    from pydantic import ValidationError
+
+    from prodkit.manifest.model import Job
+
+    with pytest.raises(ValidationError):
+        Job(tracking_uri=address)
+    assert Job(tracking_uri="https://mlflow.test:5000/path").tracking_uri
+
+
 def _shape(value: object) -> object:
     """Keys and lengths, without the texts."""
     if isinstance(value, dict):

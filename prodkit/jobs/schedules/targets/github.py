@@ -40,6 +40,7 @@ def render_workflow(plan: Plan) -> dict[str, str]:
         place_yaml=_literal(json.dumps(plan.place)),
         arguments=_literal("".join(f"{shlex.quote(word)} " for word in plan.arguments())),
         title=_literal(json.dumps(plan.name)),
+        python=_literal(json.dumps(plan.how.python)),
         secrets=[*plan.needs.secrets, *MLFLOW_SECRETS],
         mlflow=MLFLOW_SECRETS,
         fallback=f" || '{address}'" if address else "",
