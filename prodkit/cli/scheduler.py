@@ -84,7 +84,9 @@ def _serve(project: Project, sizes: Mapping[str, int], log: Log | None, *, log_o
             return
         console = screen.console()
         run = partial(run_job, page=publish)
-        keeper = Scheduler(project, on_beat=lambda beat: console.print(_beat(beat)), run=run, pools=sizes)
+        keeper = Scheduler(
+            project, on_beat=lambda beat: console.print(_beat(beat), soft_wrap=True), run=run, pools=sizes
+        )
         console.print("scheduler runs; Ctrl-C or SIGTERM stops it, and what it interrupts goes on with the next start")
         keeper.serve(stop)
 

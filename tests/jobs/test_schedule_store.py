@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -93,6 +94,16 @@ def test_a_newer_store_is_refused(store: ScheduleStore, tmp_path: Path) -> None:
         store.schedules()
 
 
+def test_a_store_that_is_none_is_one_clear_error(store: ScheduleStore, tmp_path: Path) -> None:
+    """A file that isn't a database is named with what to do, and left as it is."""
+    path = tmp_path / ".prodkit" / "jobs" / "schedules.db"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(ConfigError, match=r"schedule\.store\]"):
+        store.schedules()
+    assert path.read_bytes() == b"no database at all" * 100
+
+
 def test_a_moved_project_keeps_its_schedules(store: ScheduleStore, tmp_path: Path) -> None:
     """Job folders are kept from the project's root, so that a copy's schedules run the copy's jobs."""
     store.put(Schedule("a", tmp_path / "jobs" / "a", Cron("0 * * * *"), {}, DAY))
@@ -136,7 +147,8 @@ def call(*words: str, command: Any = schedule, fails: type[Exception] | None = N
 def test_a_job_has_several_schedules(project: Project) -> None:
     """Each has a name, pool, priority, zone and parameters of its own, and is listed, changed and removed by its name."""
     call("add", "jobs/sample", "--jitter", "30", "--catch-up", "all", "--priority", "2")
-    call("jobs/sample", "--name", "hourly", "--cron", "0 * * * *", "--tz", "UTC", "--pool", "heavy")
+    added = call("jobs/sample", "--name", "hourly", "--cron", "0 * * * *", "--tz", "UTC", "--pool", "heavy")
+    assert "the pool heavy runs one job at a time" in added
     rows = {row["schedule"]: row for row in json.loads(call("list", "--json"))}
     assert (rows["sample"]["priority"], rows["sample"]["jitter"], rows["sample"]["catch_up"]) == (2, 30.0, "all")
     assert (rows["hourly"]["pool"], rows["hourly"]["cron"]) == ("heavy", "0 * * * *")
@@ -205,11 +217,11 @@ def test_the_queue_is_visible(project: Project) -> None:
     assert project.state.is_dir()
 
 
-@pytest.fixture(params=["/srv/demand", "/home/ana/my projects/50%"])
+@pytest.fixture(params=["/srv/demand .prodkit", "/home/ana/my projects/50% .prodkit", "/srv/demand /var/lib/a b"])
 def unit(request: pytest.FixtureRequest) -> SchedulerUnit:
-    """The unit of a project."""
-    root = Path(request.param)
-    return SchedulerUnit(root, root / ".prodkit", "daemon", ("/bin/true",), {"heavy": 2})
+    """The unit of a project, whose folders may hold what systemd reads in its own way."""
+    root, state = map(Path, re.split(r" (?=\.|/)", request.param))
+    return SchedulerUnit(root, root / state, "daemon", ("/bin/true",), {"heavy": 2})
 
 
 def systemd_analyze(*words: str) -> str:

@@ -103,6 +103,9 @@ class Scheduler:
                 while not stop.asked:
                     self._wait(self._turn(stop))
                     presence.alive()
+            except BaseException:
+                stop.request()  # what runs must not outlive who keeps its end
+                raise
             finally:
                 unlisten()
                 presence.stopping()
@@ -317,7 +320,9 @@ class Scheduler:
             self.store.forget(name, _KEEP)
 
     def _say(self, firing: Firing, outcome: Outcome, error: str = "") -> None:
-        if self._on_beat is not None:
+        if self._on_beat is None:
+            return
+        with suppress(Exception):  # a closed terminal is no reason to end
             self._on_beat(Beat(firing.name, firing.due, firing.missed, outcome, error))
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from prodkit.errors import ConfigError, ProdkitError, TransientError
 from prodkit.jobs.schedules.cron import Cron
 from prodkit.jobs.schedules.schedule import Due, Firing, Schedule
 from prodkit.jobs.schedules.schema import prepare
@@ -37,6 +38,9 @@ class ScheduleStore:
     """Schedules and firings of a project.
 
     It belongs to the thread that uses it first; others, and other processes, open their own.
+
+    Each use may raise `ConfigError` (`schedule.store`, `schedule.store-newer`) or `TransientError`
+    (`schedule.store-busy`) where the file can't be opened.
 
     Args:
         path: the file; made on first use.
@@ -250,17 +254,23 @@ class ScheduleStore:
     @property
     def _db(self) -> sqlite3.Connection:
         if self._opened is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")  # a claim must outlive the machine, too
-                prepare(db, self._path, self._root)
-            except BaseException:
-                db.close()
-                raise
-            self._opened = db
+                self._opened = self._open()
+            except (sqlite3.Error, OSError) as error:
+                raise _unusable(self._path, error) from error
         return self._opened
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")  # a claim must outlive the machine, too
+            prepare(db, self._path, self._root)
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -296,3 +306,14 @@ def _firing(row: tuple[Any, ...]) -> Firing:
     name, due, kind, missed, *moments, outcome, error = row
     claimed, begun, ended = (datetime.fromisoformat(one) if one else None for one in moments)
     return Firing(name, datetime.fromisoformat(due), kind, missed, claimed, begun, ended, outcome, error)
+
+
+def _unusable(path: Path, error: Exception) -> ProdkitError:
+    if "locked" in str(error):
+        return TransientError("schedule.store-busy", "Another process holds the schedules.", where=str(path))
+    return ConfigError(
+        "schedule.store",
+        f"The schedules can't be opened: {error}.",
+        where=str(path),
+        fix="let this user write to the file and its folder, or put back a copy of the file",
+    )
