@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from prodkit.budget.limits import Limit, Obstacle, cross, first_obstacle, totals_of
 from prodkit.budget.store import Book, Store, UnavailableError
-from prodkit.errors import BudgetError, ProdkitError, TransientError
+from prodkit.errors import BudgetError, ProdkitError
 from prodkit.records import new_id, now
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Budgets:
             BudgetError: `budget.exceeded`, `budget.unpriced` (the manifest refuses unpriced calls under a budget), or
                 `budget.unavailable` (limits are set and the store can't be used).
             TransientError: `budget.unavailable`: limits are set and the store doesn't answer for the moment.
+            ConfigError: `budget.unavailable`: limits are set and the store refuses this user or this version.
         """
         asked = self.attempt(scopes, amount, bound=bound, when=when)
         if isinstance(asked, Obstacle):
@@ -205,7 +206,7 @@ class Budgets:
             return tuple(Balance(limit.scope, *totals.get(limit.key, nothing), limit.usd) for limit in limits)
 
         try:
-            return self.store.write(look)
+            return self.store.write(look, patience=0.0)  # whoever only looks isn't kept waiting for a server
         except UnavailableError:
             return ()
 
@@ -303,7 +304,7 @@ def _unpriced_error(limits: Sequence[Limit]) -> BudgetError:
 
 
 def _unavailable_error(error: UnavailableError, where: str) -> ProdkitError:
-    kind = TransientError if isinstance(error.cause, TransientError) else BudgetError
+    kind = BudgetError if error.cause.code == "state.unusable" else type(error.cause)
     return kind(
         "budget.unavailable",
         f"The call was refused: limits are set and their store can't be used. {error}",

@@ -62,8 +62,12 @@ class Store(Protocol):
     def where(self) -> str:
         """The file or the address, for messages; holds no password."""
 
-    def write(self, work: Callable[[Book], T]) -> T:
+    def write(self, work: Callable[[Book], T], *, patience: float | None = None) -> T:
         """Do `work` in one transaction that excludes all others; rolled back when it raises.
+
+        Args:
+            work: may be called again, where a server was lost in the middle.
+            patience: seconds in which a server that is away may come back; the store's own by default.
 
         Raises:
             UnavailableError: the store can't be used; nothing was written.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from prodkit.budget import Budgets, Obstacle, Scopes, refusal
 from prodkit.capture import bounds
-from prodkit.errors import BudgetError, ProdkitError, TransientError
+from prodkit.errors import ProdkitError
 from prodkit.stores import budget_store
 
 if TYPE_CHECKING:
@@ -54,10 +54,7 @@ class Admission:
         self._places = ()
         try:
             crossed = self._budgets.settle(self._reservation, actual)
-        except (
-            BudgetError,
-            TransientError,
-        ) as error:  # the call has been made; the next one is refused
+        except ProdkitError as error:  # the call has been made; the next one is refused
             self._run.note(f"A cost couldn't be settled: {error.what}")
             return
         for announcement in crossed:

@@ -32,7 +32,16 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_job ON runs (job, started);
 CREATE INDEX IF NOT EXISTS runs_by_key ON runs (job, key) WHERE key != ''
 """
-_PLACES = "ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT ''"  # "" is this machine, as 0.1.0 knew no other
+# No place is this machine: 0.1.0 knew no other. The indexes keep a look at the last runs fast among a million.
+_PLACES = """
+ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT '';
+CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent, started);
+CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started);
+CREATE INDEX IF NOT EXISTS runs_of_job_by_parent ON runs (job, parent, started);
+CREATE INDEX IF NOT EXISTS runs_by_key_and_start ON runs (job, key, started) WHERE key != '';
+CREATE INDEX IF NOT EXISTS runs_without_end ON runs (run) WHERE outcome = 'running';
+CREATE INDEX IF NOT EXISTS runs_lost ON runs (job, started) WHERE outcome = 'lost'
+"""
 SCHEMA = Schema("history", versions=(_TABLES, _PLACES))
 _PATIENCE_AT_THE_END = 60.0  # seconds; a success that isn't on record is run again under its key
 _COLUMNS = (
@@ -170,27 +179,28 @@ class History:
         """
         if self._leases is not None:
             self.settle()
-        where = "WHERE job = ? AND key = ? AND outcome = ? ORDER BY started DESC LIMIT 1"
+        where = "WHERE job = ? AND key = ? AND key != '' AND outcome = ? ORDER BY started DESC LIMIT 1"
         return next(iter(self._find(where, job, key, Outcome.OK.value)), None)
 
     def lost(self, job: str, *, parent: str | None = None) -> tuple[Entry, ...]:
         """All runs of a job, or of one fan-out, whose process was killed."""
         self.settle()
+        where = "WHERE job = ? AND outcome = 'lost'"
         if parent is None:
-            return self._find("WHERE job = ? AND outcome = ? ORDER BY started", job, Outcome.LOST.value)
-        where = "WHERE job = ? AND outcome = ? AND parent = ? ORDER BY started"
-        return self._find(where, job, Outcome.LOST.value, parent)
+            return self._find(f"{where} ORDER BY started", job)
+        return self._find(f"{where} AND parent = ? ORDER BY started", job, parent)
 
     def unfinished(self, job: str, key: str) -> Entry | None:
         """The latest run under this idempotency key that has ended otherwise than well, or was killed."""
         self.settle()
-        where = "WHERE job = ? AND key = ? AND outcome NOT IN (?, ?) ORDER BY started DESC LIMIT 1"
+        where = "WHERE job = ? AND key = ? AND key != '' AND outcome NOT IN (?, ?) ORDER BY started DESC LIMIT 1"
         return next(iter(self._find(where, job, key, Outcome.OK.value, Outcome.RUNNING.value)), None)
 
     def settle(self) -> tuple[str, ...]:
         """Mark the runs whose process is gone without having written an end; returns their ids."""
-        running = "SELECT run, job, pid, process_started, parent, place FROM runs WHERE outcome = ?"
-        rows = self._database.read(lambda db: db.rows(running, (Outcome.RUNNING.value,)))
+        # the value stands in the text, because an index of some rows is used by no other way
+        running = "SELECT run, job, pid, process_started, parent, place FROM runs WHERE outcome = 'running'"
+        rows = self._database.read(lambda db: db.rows(running))
         lost = self._lost_of([_Running(*row) for row in rows])
         if lost:
             update = "UPDATE runs SET outcome = ?, exit_code = ? WHERE run = ? AND outcome = ?"

@@ -55,14 +55,16 @@ class BudgetTables:
         """The file or the address, for messages."""
         return self.database.where
 
-    def write(self, work: Callable[[Book], T]) -> T:
+    def write(self, work: Callable[[Book], T], *, patience: float | None = None) -> T:
         """Do `work` in one transaction.
 
         Raises:
             UnavailableError: the database can't be used.
         """
         try:
-            return self.database.write(lambda transaction: work(_Book(transaction, shared=self.database.shared)))
+            return self.database.write(
+                lambda transaction: work(_Book(transaction, shared=self.database.shared)), patience=patience
+            )
         except (ConfigError, TransientError) as error:
             if not error.code.startswith("state."):
                 raise
