@@ -162,7 +162,7 @@ QUICK = [
     ("server", "run review approve require-approval clean"),
     ("log-in", "capture verify erase"),
     ("TLS", "capture prompts ui"),
-    ("slow 2 s", "capture verify"),
+    ("slow 2 s", "capture ui"),
     ("429 at first", "capture feedback"),
     ("502 at first", "sync review"),
     ("504 at first", "prompts ui"),
