@@ -84,9 +84,9 @@ class _Search:
     def __init__(self, beside: Path, root: Path, trees: list[ast.Module]) -> None:
         added = [beside / place for tree in trees for place in _path_additions(tree)]
         given = [Path(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
-        self._first = [*added, *given, beside]
+        self.installed = _installed_places(given)
+        self._first = [*added, *(place for place in given if place.resolve() not in self.installed), beside]
         self._last = [root, root / "src"]
-        self.installed = _installed_places()
 
     def find(self, module: str) -> tuple[Path, Path] | None:
         """The root on the path, and the file or the package's folder; None for what isn't local."""
@@ -209,10 +209,12 @@ def _files_below(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _installed_places() -> list[Path]:
+def _installed_places(given: list[Path]) -> list[Path]:
+    """Where packages are installed: Python's own places, and those on the path that pip has written to."""
     paths = sysconfig.get_paths()
     named = {paths["purelib"], paths["platlib"], *(place for place in sys.path if place.endswith("-packages"))}
-    return [Path(place).resolve() for place in sorted(named)]
+    targets = {str(place) for place in given if any(place.glob("*.dist-info"))}
+    return [Path(place).resolve() for place in sorted(named | targets)]
 
 
 def _path_additions(tree: ast.Module) -> Iterator[str]:

@@ -107,6 +107,17 @@ def test_local_modules_are_found(sample_project: Path, source: str, found: set[s
     assert gathered(sample_project / "work shop" / "sorting.ipynb", source).names == found
 
 
+def test_a_folder_that_pip_wrote_to_holds_packages(
+    sample_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What lies in a `pip install --target` folder on PYTHONPATH is installed, and no module of the project's."""
+    _install(tmp_path / "target", "spare", "1.0")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "own.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'target'}:{tmp_path / 'plain'}")
+    assert gathered(sample_project / "work shop" / "sorting.ipynb", "import spare, own").names == {"own"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
