@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -64,11 +65,11 @@ def check_contents(podman) -> None:
     assert found.stdout.strip() == b"0"
     shell = ["--entrypoint", "/bin/sh", TAG, "-c"]
     seen = podman.run(*shell, "id; ls -A /job; touch /job/x /opt/x; find /job ! -user 0 -print").stdout
-    assert "uid=10001 gid=10001" in seen
+    assert re.match(r"uid=10001\S* gid=10001\S*", seen), seen
     assert {"job.ipynb", "job.yaml", "modules", "contracts", "work shop", "wheels"} <= set(seen.splitlines())
     assert not {".env", ".prodkit"} & set(seen.splitlines())
-    assert seen.count("Read-only file system") == 2
-    assert "\n/job" not in seen
+    assert seen.count("Read-only file system") == 2, seen
+    assert "\n/job" not in seen, seen
 
 
 def check_runs(podman, project: Path, place: Path) -> None:
