@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rehearse": ("prodkit.cli.rehearse", "Put a job's own calls to every fault, and say what would help."),
     "review": ("prodkit.cli.review", "Show what a run's reviewer needs on one page; approve or reject it."),
     "audit": ("prodkit.cli.audit", "The journal: who sent what to which model, and proof that nothing was changed."),
+    "backup": ("prodkit.cli.backup", "Write the project into one file, also while it is used."),
+    "restore": ("prodkit.cli.backup", "Unpack a backup into a folder."),
     "contract": (
         "prodkit.cli.contract",
         "Data contracts: Open Data Contract Standard files, drafted, checked, compared and tested.",

@@ -236,6 +236,8 @@ class Cargo:
         folder, _, name = entry.public["path"].rpartition("/")
         file = self._places.spool / entry.public["spool"] / name
         if not file.exists():
+            if entry.public["path"] in self._mlflow.list_artifacts(run_id):
+                return  # a process was killed between shipping and noting it
             raise RejectedError("its file is gone from the spool")
         self._mlflow.log_artifact(run_id, file, folder)
 

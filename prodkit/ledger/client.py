@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prodkit.ledger.mlflow_errors import Failure, explained, find_failure, not_mlflow, of_status
 from prodkit.ledger.patience import answer_seconds, bounded
 from prodkit.ledger.reach import find_obstacle, is_server, public_uri, within
+from prodkit.ledger.relocation import settle_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ _IS_PROMPT = "tag.`mlflow.prompt.is_prompt` = 'true'"
 
 _named_slow: set[str] = set()
 _answered: dict[str, float] = {}  # address -> when it has answered
+_opened = [""]  # the address that was asked last
 
 
 def open_client(uri: str) -> Any:
@@ -40,7 +42,17 @@ def open_client(uri: str) -> Any:
     """
     from mlflow import MlflowClient
 
+    if settle_uri(uri) or _opened[0] != uri:
+        forget_places_of_artifacts()
+        _opened[0] = uri
     return MlflowClient(uri, registry_uri=uri)
+
+
+def forget_places_of_artifacts() -> None:
+    """MLflow remembers by a run's id alone where its files lie; a copy of a project has the same ids elsewhere."""
+    from mlflow.tracking._tracking_service import utils
+
+    getattr(utils, "_artifact_repos_cache", {}).clear()
 
 
 @contextmanager

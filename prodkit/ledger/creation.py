@@ -30,6 +30,8 @@ class Creation:
         destination: the destination's name in `shipments`.
         lock: held while something is created.
         continued: how a run of this key began that another address has, when its records go to this destination now.
+        doubtful_until: runs that were begun before (ISO 8601) may be there without being noted here: a copy of the
+            project, or the project before it was restored from a backup, may have created them.
     """
 
     def __init__(
@@ -39,12 +41,15 @@ class Creation:
         destination: str,
         lock: Path,
         continued: Callable[[str, str], dict[str, Any] | None] = lambda *_: None,
+        *,
+        doubtful_until: str = "",
     ) -> None:
         self._mlflow = mlflow
         self._shipments = shipments
         self._destination = destination
         self._lock = lock
         self._continued = continued
+        self._doubtful_until = doubtful_until
 
     def continue_run(self, key: str) -> ShippedRun | None:
         """The run of this key, made anew where it was begun at an address that its records went away from."""
@@ -63,7 +68,8 @@ class Creation:
             known = self._shipments.run(self._destination, spec["key"])
             if known is not None and known.run_id:
                 return known
-            run_id = self._mlflow.find_run(spec["key"]) if known is not None else ""
+            doubtful = known is not None or spec["started"] < self._doubtful_until
+            run_id = self._mlflow.find_run(spec["key"]) if doubtful else ""
             if known is None:
                 intent = ShippedRun(spec["key"], "", experiment_id, spec.get("parent_key", ""))
                 self._shipments.set_run(self._destination, intent)

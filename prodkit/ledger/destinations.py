@@ -118,6 +118,11 @@ def absolute(address: str, root: Path) -> str:
     return f"{_SQLITE}{state_of(root) / below if folder == STATE else root / inner}"
 
 
+def is_inside(destination: str) -> bool:
+    """Whether it is a database in the project's own folder."""
+    return destination.startswith(_INSIDE)
+
+
 def describe(destination: str, root: Path) -> str:
     """A destination for a message: its address, without any password."""
     return absolute(split(destination)[0], root)

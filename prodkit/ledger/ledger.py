@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import sqlite3
 import threading
 import time
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from prodkit.ledger.keys import Keyring
 from prodkit.ledger.later import Later
 from prodkit.ledger.places import Places, unwritable
 from prodkit.ledger.prompts import check_name, prompt_digest
+from prodkit.ledger.relocation import settle
 from prodkit.ledger.shipments import Shipments, ShippedRun
 from prodkit.records import (
     DatasetRecord,
@@ -116,6 +118,8 @@ class Ledger:
         )
         event = events.run_event(spec)
         self._append(event)
+        with contextlib.suppress(OSError, sqlite3.Error):  # shipping tries again, and says why it can't
+            settle(self.places.state)  # before anything of MLflow's asks its database where files lie
         run = self._direct.create_run(event.public)
         if run is None:
             return RunHandle(spec.key, spec.name)

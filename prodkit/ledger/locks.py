@@ -51,8 +51,21 @@ def is_locked(path: Path) -> bool:
     """Whether somebody holds the lock now."""
     if not path.exists():
         return False
+    if not os.access(path, os.W_OK):  # a read-only copy, or somebody else's: looking needs no permission to write
+        return _is_locked_by_others(path)
     descriptor = try_lock(path)
     if descriptor is None:
         return True
     os.close(descriptor)
+    return False
+
+
+def _is_locked_by_others(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
     return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import sqlite3
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING
 from prodkit.ledger import events
 from prodkit.ledger.cargo import Cargo
 from prodkit.ledger.creation import Creation
-from prodkit.ledger.destinations import describe, destination_in, split
+from prodkit.ledger.destinations import describe, destination_in, is_inside, split
 from prodkit.ledger.locks import try_lock
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError
 from prodkit.ledger.reach import probe
 from prodkit.ledger.reading import Step, count_pending, find_run_start, read_chunk
+from prodkit.ledger.relocation import moved_at, settle
 from prodkit.ledger.retargets import Retargets
 from prodkit.ledger.segments import Segment, by_stream
 from prodkit.ledger.shipments import Cursor, Rejection, Shipments
@@ -163,6 +165,11 @@ class Shipping:
         Raises:
             UnreachableError: nothing answers there, or it has no such experiment.
         """
+        try:
+            settle(self._places.state)
+        except (OSError, sqlite3.Error) as error:
+            if is_inside(destination):
+                raise UnreachableError(f"its addresses of files can't be brought up to date: {error}") from error
         if destination not in self._mlflows:
             self._mlflows[destination] = self._make(destination)
         mlflow = self._mlflows[destination]
@@ -328,7 +335,14 @@ class Shipping:
 
     def _send(self, batch: Sequence[Step], destination: str, *, strict: bool) -> tuple[int, dict[str, Opinion]]:
         mlflow = self.mlflow(destination)
-        creation = Creation(mlflow, self.shipments, destination, self._places.runs_lock, self._continued)
+        creation = Creation(
+            mlflow,
+            self.shipments,
+            destination,
+            self._places.runs_lock,
+            self._continued,
+            doubtful_until=moved_at(self._places.state),
+        )
         cargo = Cargo(mlflow, creation, self.shipments, destination, self._keyring, self._places)
         taken = cargo.send(batch, strict=strict)
         for rejection in cargo.rejections:
