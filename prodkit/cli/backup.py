@@ -19,7 +19,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--state-only", is_flag=True, help="Only what prodkit has written, not the project's own files.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def backup(file: Path, project: Path | None, without_keys: bool, state_only: bool, overwrite: bool) -> None:
-    """Write the project into FILE, also while it is used. Only you can read the file."""
+    """Write the project into one file, also while it is used.
+
+    Only you can read the file. With the keys in it, who has it can read the project's prompts and answers.
+    """
     from prodkit.ledger.backup import write_backup
 
     done = write_backup(find_project(project), file, keys=not without_keys, state_only=state_only, overwrite=overwrite)
@@ -39,7 +42,10 @@ def backup(file: Path, project: Path | None, without_keys: bool, state_only: boo
 @click.option("--to", type=click.Path(file_okay=False, path_type=Path), default=".", help="The folder.  [default: .]")
 @click.option("--overwrite", is_flag=True, help="Also into a folder that isn't empty; its state is kept aside.")
 def restore(file: Path, to: Path, overwrite: bool) -> None:
-    """Unpack a backup into a folder and check its journal; runs go on from there."""
+    """Unpack a backup into a folder.
+
+    Its journal is checked, its MLflow follows, and runs go on from there.
+    """
     from prodkit.ledger.audit import Audit
     from prodkit.ledger.restoring import restore_backup
 

@@ -10,8 +10,11 @@ import json
 from hashlib import sha256
 from typing import Any, NamedTuple
 
+from prodkit.errors import ConfigError
+
 GENESIS = "0" * 64
-VERSION = 1
+VERSION = 2
+"""Of a record's form. 1 was written by 0.1.0; 2 packs content and names the project's own MLflow by its place in it."""
 
 _HEAD = b'{"hash":"'
 _MIDDLE = b'","body":'
@@ -71,10 +74,13 @@ def decode(line: bytes) -> Entry:
 
     Raises:
         ValueError: it is no line of a journal.
+        ConfigError: `ledger.newer`, a later version of prodkit has written it.
     """
     try:
         whole = json.loads(line)
         body = whole["body"]
+        if body["v"] > VERSION:
+            raise _newer(body)
         return Entry(
             stream=body["stream"],
             seq=body["seq"],
@@ -89,3 +95,12 @@ def decode(line: bytes) -> Entry:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError("not a line of a prodkit journal") from error
+
+
+def _newer(body: dict[str, Any]) -> ConfigError:
+    return ConfigError(
+        "ledger.newer",
+        f"The journal holds records of version {body['v']}; this prodkit knows versions up to {VERSION}.",
+        where=f"stream {body.get('stream')}, record {body.get('seq')}",
+        fix="use the version of prodkit that has written them, or a later one",
+    )
