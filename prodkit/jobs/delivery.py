@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Page = Callable[["Project", str], object]
 """Writes the reviewer's page of a run: called with the project and MLflow's id of the run."""
 
-_SECONDS, _SECONDS_WHEN_STOPPED = 20.0, 3.0  # what isn't published by then waits
+_SECONDS, _SECONDS_WHEN_STOPPED = 30.0, 3.0  # what isn't published by then waits
 _TICK = 0.05
 _FAILURES = 3  # pages of earlier runs that may fail after a run; the others get their turn after the next one
 _GONE = "review.no-run"

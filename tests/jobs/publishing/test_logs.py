@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from nbformat.v4 import new_output
 
+from prodkit.cli.logs import Log, log_beat
 from prodkit.cli.logs.log import FIELDS
+from prodkit.jobs.ends import Outcome
 from prodkit.jobs.outputs import OutputLines
+from prodkit.jobs.schedules.scheduler import Beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +112,26 @@ def test_items_are_told_with_their_rows(make_job: Callable[..., Path], tmp_path:
     assert ends == {1: "ok", 2: "failed"}
     assert {(event["item"], event["text"]) for event in told if event["event"] == "output"} >= {(1, "item 1")}
     assert (told[-1]["event"], told[-1]["item"], told[-1]["counts"]) == ("run.end", None, {"ok": 1, "failed": 1})
+
+
+def test_firings_and_foreign_lines_are_events(capfd: pytest.CaptureFixture[str]) -> None:
+    """Firings of a schedule are events with their time, what anybody writes to stderr is one too, and so is a crash."""
+    beat = Beat("nightly", datetime(2026, 11, 2, 5, tzinfo=UTC), 2, Outcome.TRANSIENT, "ConnectionError")
+
+    def run_and_fail() -> None:
+        with Log("json") as log:
+            log_beat(log, beat)
+            os.write(2, f"from below with {KEY}\n".encode())
+            raise RuntimeError("a fault of ours")
+
+    with pytest.raises(SystemExit) as ended:
+        run_and_fail()
+    told = {event["event"]: event for event in events_in(capfd.readouterr().err)}
+    fired, foreign, crash = told["schedule.end"], told["stderr"], told["crash"]
+    assert (fired["schedule"], fired["due"], fired["missed"]) == ("nightly", "2026-11-02T05:00:00+00:00", 2)
+    assert (fired["level"], fired["exit_code"], fired["job"]) == ("error", 75, None)
+    assert (foreign["event"], "from below" in foreign["message"], KEY in foreign["message"]) == ("stderr", True, False)
+    assert (crash["level"], "RuntimeError: a fault of ours" in crash["message"], ended.value.code) == ("error", True, 1)
 
 
 def test_lines_are_whole_and_clean() -> None:

@@ -24,14 +24,14 @@ REST = {"error_code": "INTERNAL_ERROR", "message": "x"}
 
 
 @contextmanager
-def answering(status: int, body: str, kind: str = "application/json") -> Iterator[str]:
-    """A server that gives every request the same answer."""
+def answering(status: int, body: str, *, waits: float = 0.0) -> Iterator[str]:
+    """A server that gives every request the same answer, at once or after so many seconds."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            time.sleep(waits)
             self.send_response(status)
-            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body.encode())
