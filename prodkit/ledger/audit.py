@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from prodkit.ledger.checkpoints import claims_of, keep_checkpoint, local_checkpo
 from prodkit.ledger.client import check
 from prodkit.ledger.destinations import connect, current_destination, describe, tracking_uri
 from prodkit.ledger.erasure import Scrubbed, Scrubber, words_of
+from prodkit.ledger.finding import find_entry, rare_entries, time_of
 from prodkit.ledger.journal import Event
 from prodkit.ledger.ledger import Ledger
 from prodkit.ledger.mlflow_adapter import OutgoingRun
@@ -44,6 +47,7 @@ PATIENCE = 30.0
 """Seconds to wait for another process that is shipping."""
 
 _POLL = 0.1
+_AROUND = (events.RUN_END, events.RUN_UPDATE, events.DATASET, events.FEEDBACK)
 _REVIEW, _USER = "prodkit.review", "prodkit.user"
 
 
@@ -132,7 +136,8 @@ class Audit:
             ConfigError: the journal holds no such request.
         """
         self._require()
-        entry = next((entry for entry in self.entries(events.CALL) if entry.public["request_id"] == request_id), None)
+        folder = self._places.journal
+        entry = find_entry(folder, events.CALL, f'"request_id":{json.dumps(request_id)}', time_of(request_id))
         if entry is None:
             raise ConfigError(
                 "audit.unknown-request",
@@ -141,7 +146,12 @@ class Audit:
                 fix="`prodkit audit export` lists all of them",
             )
         call, erased = self._call(entry)
-        runs = self._runs(call.run_key)
+        specs = self._specs(call.run_key)
+        begun = [datetime.fromisoformat(spec["started"]) for spec in specs]
+        around: dict[str, list[Entry]] = {}
+        for found in rare_entries(folder, _AROUND, min(begun, default=None) or time_of(call.run_key)):
+            around.setdefault(found.kind, []).append(found)
+        runs = self._runs(specs, around.get(events.RUN_END, []))
         keys = {run["key"] for run in runs[:1]}
         return Explanation(
             call=call,
@@ -151,10 +161,13 @@ class Audit:
             recorded=f"stream {entry.stream}, record {entry.seq}, {entry.time}",
             runs=tuple(runs),
             datasets=tuple(
-                events.read_dataset(e.public) for e in self.entries(events.DATASET) if e.public["run_key"] in keys
+                events.read_dataset(e.public) for e in around.get(events.DATASET, ()) if e.public["run_key"] in keys
             ),
             prompts=tuple(self._prompts(call)),
-            reviews=(*self._decisions(runs), *self._reviews(call)),
+            reviews=(
+                *self._decisions(runs, around.get(events.RUN_UPDATE, [])),
+                *self._reviews(call, around.get(events.FEEDBACK, [])),
+            ),
         )
 
     def calls(self, *, user: str | None = None) -> Iterator[tuple[Entry, CallRecord, bool]]:
@@ -298,15 +311,24 @@ class Audit:
         private = self._ledger.keyring.open(entry.keys, entry.sealed)
         return events.read_call(entry.public, private), private is None
 
-    def _runs(self, key: str) -> list[dict[str, Any]]:
-        specs = {entry.public["key"]: entry.public for entry in self.entries(events.RUN_START)}
-        ends = {entry.public["run_key"]: entry.public["status"] for entry in self.entries(events.RUN_END)}
+    def _specs(self, key: str) -> list[dict[str, Any]]:
+        """How a run and those above it began."""
+        specs: list[dict[str, Any]] = []
+        while key and len(specs) < 100:  # noqa: PLR2004  a parent that is its own child must not hang us
+            found = find_entry(self._places.journal, events.RUN_START, f'"key":{json.dumps(key)}', time_of(key))
+            if found is None:
+                break
+            specs.append(found.public)
+            key = found.public.get("parent_key", "")
+        return specs
+
+    def _runs(self, specs: Sequence[dict[str, Any]], ended: Sequence[Entry]) -> list[dict[str, Any]]:
+        ends = {entry.public["run_key"]: entry.public["status"] for entry in ended}
         runs: list[dict[str, Any]] = []
-        while key in specs and len(runs) < 100:  # noqa: PLR2004  a parent that is its own child must not hang us
-            spec = specs[key]
-            shipped = self._shipments.find_run(current_destination(self.project), key)
-            runs.append({**spec, "status": ends.get(key, "open"), "run_id": shipped.run_id if shipped else ""})
-            key = spec.get("parent_key", "")
+        for spec in specs:
+            shipped = self._shipments.find_run(current_destination(self.project), spec["key"])
+            status = ends.get(spec["key"], "open")
+            runs.append({**spec, "status": status, "run_id": shipped.run_id if shipped else ""})
         return runs
 
     def _prompts(self, call: CallRecord) -> list[PromptText]:
@@ -318,7 +340,7 @@ class Audit:
         named: dict[str, PromptText] = {}
         made: dict[str, PromptText] = {}
         texts = list(texts_in(call.prompt))
-        for entry in self.entries(events.PROMPT):
+        for entry in rare_entries(self._places.journal, (events.PROMPT,)):
             name, digest, template = (entry.public[key] for key in ("name", "digest", "template"))
             version = self._shipments.prompt(destination, name, digest)
             found = PromptText(name, version, digest, template, entry.public["parameters"])
@@ -328,10 +350,10 @@ class Audit:
                 made[name] = found  # the last one of a name: what was recognised is looked at again at the end
         return list((named or made).values())
 
-    def _decisions(self, runs: Sequence[dict[str, Any]]) -> Iterator[str]:
+    def _decisions(self, runs: Sequence[dict[str, Any]], updates: Sequence[Entry]) -> Iterator[str]:
         """What was decided on the request's run, or on a run above it."""
         told: dict[str, dict[str, str]] = {run["key"]: {} for run in runs}
-        for entry in self.entries(events.RUN_UPDATE):
+        for entry in updates:
             if entry.public["run_key"] in told:
                 told[entry.public["run_key"]].update(entry.public["tags"])
         for run in runs:
@@ -340,19 +362,19 @@ class Audit:
                 note = f": {tags[f'{_REVIEW}.note']}" if tags.get(f"{_REVIEW}.note") else ""
                 yield f"{run['kind']} {run['name']} {verdict} by {tags.get(f'{_REVIEW}.by', 'somebody')}{note}"
 
-    def _reviews(self, call: CallRecord) -> list[str]:
+    def _reviews(self, call: CallRecord, feedback: Sequence[Entry]) -> list[str]:
         """What people said: as the journal has it, and in MLflow's own UI, as far as MLflow can be reached."""
         said = [
             events.read_feedback(entry.public, private)
-            for entry in self.entries(events.FEEDBACK)
+            for entry in feedback
             if entry.public["request_id"] == call.request_id
             and (private := self._ledger.keyring.open(entry.keys, entry.sealed)) is not None
         ]
         if call.trace_id and not probe(tracking_uri(self.project)):
-            known = {feedback.id for feedback in said}
+            known = {one.id for one in said}
             with contextlib.suppress(Exception):  # a request is explained without MLflow, too
                 said += [one for one in self._mlflow().reviews(call.trace_id) if one.id not in known]
-        return [_read_aloud(feedback) for feedback in said]
+        return [_read_aloud(one) for one in said]
 
     def _mlflow(self) -> Any:
         check(tracking_uri(self.project))

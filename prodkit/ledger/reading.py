@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prodkit.ledger.chain import Entry, decode, intact
+from prodkit.ledger.finding import find_entry, time_of
 from prodkit.ledger.segments import Segment, by_stream, last_entry, read_lines
 
 if TYPE_CHECKING:
@@ -88,10 +90,5 @@ def count_unread(folder: Path, heads: Mapping[str, Cursor]) -> int:
 
 def find_run_start(folder: Path, key: str) -> dict[str, Any] | None:
     """How a run began, as its record says; None when the journal doesn't hold it."""
-    mark = f'"key":"{key}"'.encode()
-    for segments in by_stream(folder).values():
-        for segment in segments:
-            for _, line in read_lines(segment.path):
-                if mark in line and (entry := _read(line)) is not None and entry.public.get("key") == key:
-                    return entry.public if entry.kind == "run.start" else None
-    return None
+    entry = find_entry(folder, "run.start", f'"key":{json.dumps(key)}', time_of(key))
+    return None if entry is None else entry.public
