@@ -306,3 +306,10 @@ def test_sigterm_starts_nothing_more(tmp_path: Path) -> None:
             ("first", True),
             ("second", False),
         ]
+
+
+def test_a_notebook_knows_its_date(make_job: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+    """A scheduled run finds the moment that it is for in its environment, without a parameter for it."""
+    job = make_job("import os\nopen('date.txt', 'w').write(os.environ['PRODKIT_LOGICAL_DATE'])")
+    assert run_here(job, logical_date="2026-05-01T00:00:00+02:00").exit_code == 0
+    assert (job.parents[1] / "notebooks" / "date.txt").read_text() == "2026-05-01T00:00:00+02:00"
