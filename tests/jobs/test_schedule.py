@@ -239,6 +239,8 @@ class Runs:
     def __call__(self, job: Path, params: dict[str, str], *, options: Any, project: Any, stop: Any) -> Done:
         self.keys.append(options.key)
         end = self._ends.pop(0) if self._ends else Outcome.OK
+        if end is Outcome.TERMINATED:
+            stop.request()
         if isinstance(end, Exception):
             raise end
         return Done(end)

@@ -110,7 +110,8 @@ class Scheduler:
                 unlisten()
                 presence.stopping()
                 self._drain()
-                presence.close()
+                with suppress(sqlite3.Error):  # the note names a process that is gone then
+                    presence.close()
 
     def step(self, stop: StopRequest) -> datetime | None:
         """One turn of the loop; returns the moment at which something is due next.
@@ -183,7 +184,7 @@ class Scheduler:
         over, ends = list(self._over), []
         for key, end in over:
             firing, _ = self._running[key]
-            if end.outcome is not Outcome.TERMINATED and not end.busy:  # else the next start goes on with it
+            if not end.cut_off and not end.busy:  # else the next start, or this one, goes on with it
                 ends.append(replace(firing, ended=moment, outcome=end.outcome.value, error=end.error))
         if ends:
             self.store.end(ends)

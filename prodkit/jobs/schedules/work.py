@@ -25,11 +25,15 @@ _CUT_OFF = frozenset({Outcome.LOST, Outcome.TERMINATED})
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a firing's run ended. `busy`: it didn't begin, because somebody else runs its job."""
+    """How a firing's run ended, or that it goes on later.
+
+    `busy`: it didn't begin, because somebody else runs its job. `cut_off`: the scheduler was asked to stop.
+    """
 
     outcome: Outcome
     error: str = ""
     busy: bool = False
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,16 @@ class Worker:
             resumed: an earlier scheduler has begun it.
         """
         if stop.asked:
-            return End(Outcome.TERMINATED)
+            return End(Outcome.TERMINATED, cut_off=True)
         try:
             result = self._result(schedule, firing, stop, self._cut_off(schedule, firing) if resumed else "")
         except ProdkitError as error:
             outcome = Outcome.TERMINATED if stop.asked else by_exit_code(error.exit_code)
-            return End(outcome, error.code, busy=error.code == "jobs.locked")
+            return End(outcome, error.code, busy=error.code == "jobs.locked", cut_off=stop.asked)
         except Exception as error:  # the scheduler must outlive whatever a job does
             return End(Outcome.FAILED, _place(error))
-        return End(result.outcome, result.attempts[-1].error_class if result.attempts else "")
+        cut_off = result.outcome is Outcome.TERMINATED and _by(stop)
+        return End(result.outcome, result.attempts[-1].error_class if result.attempts else "", cut_off=cut_off)
 
     def _result(self, schedule: Schedule, firing: Firing, stop: StopRequest, resume: str) -> JobResult:
         """Run the job; where nothing can be resumed, from the beginning."""
@@ -85,6 +90,11 @@ class Worker:
         """The run of this firing that somebody or something ended in the middle; "" when there is none."""
         entry = self.history.unfinished(schedule.job.name, firing.key)
         return entry.run if entry is not None and entry.outcome in _CUT_OFF else ""
+
+
+def _by(stop: StopRequest) -> bool:
+    """Whether a run that was terminated was so by a stop of the scheduler."""
+    return stop.asked
 
 
 def _place(error: Exception) -> str:
