@@ -17,7 +17,7 @@ from prodkit.jobs.edits import dump_notebook
 from prodkit.jobs.packing.modules import gather_modules
 from prodkit.jobs.packing.reads import gather_reads
 from prodkit.jobs.parameters import to_schema
-from prodkit.jobs.requirements import Lock, imports_of, lock_of
+from prodkit.jobs.requirements import SHARED_STATE, Lock, imports_of, lock_of
 from prodkit.jobs.runbook import (
     render_checks,
     render_image,
@@ -74,7 +74,9 @@ def make_bundle(
         ConfigError: the parameters can't be read, a contract is missing, or the code isn't Python.
     """
     sources = used_sources(notebook, project)
-    kinds = {project.manifest.data_sources[source].kind for source in sources}
+    kinds: set[str] = {project.manifest.data_sources[source].kind for source in sources}
+    if project.manifest.state not in {"", "local"}:
+        kinds.add(SHARED_STATE)
     trees = {cell.number: tree_of(cell) for cell in notebook.code}
     modules = gather_modules(notebook, project, trees.values())
     lock, hashed = settle(lock_of(imports_of([*trees.values(), *modules.code.values()], modules.names), kinds))

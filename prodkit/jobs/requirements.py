@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from prodkit.jobs.packing.wheels import Wheel
 
+SHARED_STATE = "state on a server"
 _READERS = {"excel": ("python-calamine", "openpyxl"), "parquet": ("pyarrow",), "sql": ("sqlalchemy",)}
-"""What reading a kind of data source needs beside prodkit itself, where it is installed."""
+_READERS |= {SHARED_STATE: ("psycopg", "psycopg-binary")}
+"""What reading a kind of data source, or a state on a server, needs beside prodkit itself, where it is installed."""
 
 _ALWAYS = ("prodkit", "ipykernel")
 _FIELD = re.compile(r"^(Version|Requires-Dist|Requires-Python):\s*(.+)$", re.MULTILINE)
@@ -61,7 +63,7 @@ def lock_of(imports: Iterable[str], kinds: Iterable[str] = ()) -> Lock:
 
     Args:
         imports: dotted names of imported modules.
-        kinds: kinds of the data sources that the job reads.
+        kinds: kinds of the data sources that the job reads, and `SHARED_STATE` where a server holds its state.
     """
     here = _Environment()
     roots, missing = set(_ALWAYS), []

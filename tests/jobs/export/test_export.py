@@ -23,7 +23,7 @@ from prodkit.jobs.folder import JobFolder, seal
 from prodkit.jobs.hashes import hashed_part, hashes_of, pins_in
 from prodkit.jobs.packing.machine import this_platform
 from prodkit.jobs.packing.wheels import wheel_of
-from prodkit.jobs.requirements import lock_of
+from prodkit.jobs.requirements import SHARED_STATE, lock_of
 from prodkit.records import now
 
 if TYPE_CHECKING:
@@ -562,6 +562,8 @@ def test_lock_pins_what_is_imported_and_all_that_it_needs():
     assert "pytest" not in names
     assert names == sorted(names)
     assert lock.missing == ("nosuchmodule",)
+    assert "psycopg" not in names
+    assert {"psycopg", "psycopg-binary"} <= {pin.partition("==")[0] for pin in lock_of([], [SHARED_STATE]).pins}
 
 
 def test_lock_holds_no_address(exported: Callable[..., ExportReport]):
