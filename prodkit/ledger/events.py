@@ -61,8 +61,8 @@ class _Sparse(NamedTuple):
     def of(self, record: Any) -> dict[str, Any]:
         return {
             name: value
-            for (name, default), value in zip(self.defaults, self.get(record), strict=True)
-            if value != default or value.__class__ is not default.__class__
+            for (name, default), value in zip(self.defaults, self.get(record), strict=False)
+            if value is not default and (value != default or value.__class__ is not default.__class__)
         }
 
 

@@ -65,14 +65,17 @@ _SPAN = (
 DICTIONARY = (_WORDS + _SPAN + _CALL).encode("ascii")
 """Must never change: a record is read with the dictionary that it was written with. A better one is a second one."""
 
-_start = zlib.compressobj(
+# copied for each record: 50 kB of state come from the heap, the 270 kB for long content are mapped each time
+_SMALL = 1 << 13
+_small = zlib.compressobj(LEVEL, zlib.DEFLATED, -13, 5, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
+_large = zlib.compressobj(
     LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY, DICTIONARY
 )
 
 
 def pack(data: bytes) -> bytes:
     """Compress; 5 us for a request and its answer, because the dictionary is loaded once and copied."""
-    deflate = _start.copy()
+    deflate = (_small if len(data) <= _SMALL else _large).copy()
     return deflate.compress(data) + deflate.flush()
 
 
