@@ -158,8 +158,8 @@ def _empty(stage):
 
 
 QUICK = [
-    ("file", "capture show verify erase"),
-    ("server", "run review approve require-approval clean"),
+    ("file", "capture show verify erase clean"),
+    ("server", "run review approve require-approval"),
     ("log-in", "capture verify erase"),
     ("TLS", "capture prompts ui"),
     ("slow 2 s", "capture ui"),
