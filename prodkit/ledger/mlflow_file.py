@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE_BYTES = 8192
+PAGE_BYTES = 16_384
 """A span takes 1-4 kB: on SQLite's own pages of 4 kB each would have one for itself, with half of it empty. Larger
 pages than these gain little, and cost each of MLflow's 200 tables and indices one."""
 
