@@ -91,7 +91,7 @@ notebooks: $(VENV)/.test
 	@$(BIN)/python tests/notebooks/test_tutorials.py
 
 lock: $(BIN)/python
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra demo --extra polars --extra dask --group test --group sdks pyproject.toml --output-file constraints.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --extra demo --extra polars --extra dask --extra postgres --group test --group sdks pyproject.toml --output-file constraints.txt
 	@echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)" >> constraints.txt
 
 clean:
