@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from prodkit.cli import screen
 from prodkit.errors import ConfigError
 from prodkit.manifest import Project, find_project
 from prodkit.manifest.project import ROOT_VARIABLE
+from prodkit.money import say_usd
 from prodkit.records import now
 
 if TYPE_CHECKING:
@@ -184,7 +186,10 @@ class Story:
         unpriced = sum(int(run.metrics.get("llm_calls_unpriced", 0)) for run in cells)
         accuracy = [f"{run.metrics['accuracy']:.0%}" for run in cells if "accuracy" in run.metrics]
         grid = Table.grid(padding=(0, 2))
-        grid.add_row("captured", f"{calls} calls in {len(cells)} runs, ${spent:.4f}, {unpriced} without a price")
+        grid.add_row(
+            "captured",
+            f"{calls} calls in {len(cells)} runs, {say_usd(Decimal(repr(spent)))}, {unpriced} without a price",
+        )
         grid.add_row("quality", f"{accuracy[-1] if accuracy else '?'} of the tickets reached the right queue")
         grid.add_row("job", f"exit code {result.exit_code} after {len(result.attempts)} attempts; folder {JOB}")
         grid.add_row("review", "prodkit ui" + (f" --run {result.run_id}" if result.run_id else ""))

@@ -16,6 +16,7 @@ from prodkit.cli.progress import write_output
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.events import OutputEvent
 from prodkit.jobs.pace import Pace, say_seconds
+from prodkit.money import say_usd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,7 +186,7 @@ def _show(console: Console, whole: FanoutResult) -> None:
     console.print(
         f"[bold {colour}]{whole.outcome.value}[/] (exit code {whole.outcome.exit_code}) after {whole.seconds:.1f} s: "
         f"{counts or 'nothing'}; {skipped} had succeeded before, {whole.missing} not begun; "
-        f"cost {'not known' if whole.cost is None else f'${whole.cost:.4f}'}"
+        f"cost {'not known' if whole.cost is None else say_usd(whole.cost)}"
     )
     wrong = [item for item in whole.items if item.outcome is not Outcome.OK]
     if wrong or whole.missing:

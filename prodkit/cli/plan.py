@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,17 +11,17 @@ from rich.table import Table
 
 from prodkit.jobs.estimates import CONFIDENCE
 from prodkit.jobs.pace import say_seconds
+from prodkit.money import say_usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
     from pathlib import Path
 
     from rich.console import Console
 
     from prodkit.jobs.dry_run import Plan
     from prodkit.jobs.estimates import Estimate
-
-_SMALL = Decimal("0.01")
 
 
 def show_plan(
@@ -87,14 +86,14 @@ def _show(console: Console, plan: Plan) -> None:
         table.add_row("rows", f"{plan.rows:,}, all fit the job's parameters")
         table.add_row("done before", f"{plan.done:,}")
     table.add_row("to run", f"{plan.to_run:,}" + (f", {plan.at_a_time} at a time" if plan.over else ""))
-    table.add_row("cost", _say(plan.forecast.cost, _usd) or "not known: no earlier run of this job has a known cost")
+    table.add_row("cost", _say(plan.forecast.cost, say_usd) or "not known: no earlier run of this job has a known cost")
     seconds = _say(plan.forecast.seconds, lambda value: say_seconds(float(value)))
     table.add_row("time", seconds or "not known: this job has never ended well here")
     if plan.forecast.basis and plan.to_run:
         table.add_row("based on", plan.forecast.basis)
     if plan.budget is not None:
-        spent = f", {_usd(plan.spent)} of it spent" if plan.spent else ""
-        table.add_row("budget", f"{_usd(plan.budget)}{spent}")
+        spent = f", {say_usd(plan.spent)} of it spent" if plan.spent else ""
+        table.add_row("budget", f"{say_usd(plan.budget)}{spent}")
     console.print(table, highlight=False)
     for notice in plan.notices:
         console.print(f"  [yellow]{notice}[/]", highlight=False)
@@ -108,7 +107,3 @@ def _say(estimate: Estimate | None, unit: Callable[[Decimal], str]) -> str:
         return f"about {unit(estimate.expected)} (no interval: {runs})"
     low, expected, high = (unit(value) for value in (estimate.low, estimate.expected, estimate.high))
     return expected if low == high else f"about {expected}, in 9 of 10 cases {low} to {high}"
-
-
-def _usd(amount: Decimal) -> str:
-    return f"${amount:,.2f}" if amount >= _SMALL or not amount else f"${amount:,.6f}"

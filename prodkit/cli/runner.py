@@ -17,6 +17,7 @@ from prodkit.cli.logs import LOG_FORMAT, LOG_OUTPUT, Log, run_logged
 from prodkit.cli.plan import show_plan
 from prodkit.cli.progress import Progress
 from prodkit.errors import ParameterError
+from prodkit.money import say_usd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -304,7 +305,7 @@ def cost_in_words(cost: Decimal | None, *, calls: int) -> str:
     """What calls have cost; no call, and a price that nobody knows, are told apart from nothing to pay."""
     if cost is None:
         return "cost not known"
-    return f"cost ${cost:.4f}" if calls or cost else "no model was called"
+    return f"cost {say_usd(cost)}" if calls or cost else "no model was called"
 
 
 def _show(console: Console, result: JobResult) -> None:
@@ -344,7 +345,7 @@ def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
             f"{entry.outcome.value}{code}",
             str(entry.attempts),
             "" if entry.seconds is None else f"{entry.seconds:.1f}",
-            "" if entry.cost is None else f"${float(entry.cost):.4f}",
+            "" if entry.cost is None else say_usd(Decimal(entry.cost)),
             entry.error,
             entry.run[-8:],
             *([entry.host] if several else []),

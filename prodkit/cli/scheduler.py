@@ -18,6 +18,7 @@ from prodkit.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prodkit.jobs.schedules.schedule import Schedule
     from prodkit.jobs.schedules.scheduler import Beat
     from prodkit.manifest import Project
 
@@ -78,8 +79,8 @@ def _serve(project: Project, sizes: Mapping[str, int], log: Log | None, *, log_o
     with StopRequest() as stop:
         if log is not None:
             run = partial(run_logged, log, log_output=log_output, page=publish)
-            log.write("scheduler.start")
-            Scheduler(project, on_beat=partial(log_beat, log), run=run, pools=sizes).serve(stop)
+            keeper = Scheduler(project, on_beat=partial(log_beat, log), run=run, pools=sizes)
+            keeper.serve(stop, lambda: log.write("scheduler.start"))
             log.write("scheduler.stop", message=f"stopped by {stop.reason}")
             return
         console = screen.console()
@@ -87,8 +88,8 @@ def _serve(project: Project, sizes: Mapping[str, int], log: Log | None, *, log_o
         keeper = Scheduler(
             project, on_beat=lambda beat: console.print(_beat(beat), soft_wrap=True), run=run, pools=sizes
         )
-        console.print("scheduler runs; Ctrl-C or SIGTERM stops it, and what it interrupts goes on with the next start")
-        keeper.serve(stop)
+        runs = "scheduler runs; Ctrl-C or SIGTERM stops it, and what it interrupts goes on with the next start"
+        keeper.serve(stop, lambda: console.print(runs, soft_wrap=True))
 
 
 def _sizes(pairs: tuple[str, ...]) -> dict[str, int]:
@@ -136,9 +137,22 @@ def _show_queue(project: Project, *, as_json: bool) -> None:
     for row in state["firings"]:
         console.print(
             f"  {row['state']:8} {row['seconds']:8.0f} s  {row['schedule']}  due {row['due'][:16]} UTC  "
-            f"pool {row['pool']}, priority {row['priority']}",
+            f"pool {row['pool']}, priority {row['priority']}"
+            + (f"  for {row['waits_for']}" if row["waits_for"] else ""),
             highlight=False,
         )
+
+
+def _reason(one: Schedule, pools: Mapping[str, Mapping[str, Any]], busy: set[Path], *, serving: bool) -> str:
+    """What a firing waits for."""
+    pool = pools[one.pool]
+    if not serving:
+        return "a scheduler"
+    if one.job in busy:
+        return "the run of its job that goes on"
+    if pool["running"] >= pool["size"]:
+        return "a place in its pool"
+    return "its turn"
 
 
 def _queue(project: Project) -> dict[str, Any]:
@@ -156,7 +170,7 @@ def _queue(project: Project) -> dict[str, Any]:
     pools: dict[str, dict[str, Any]] = {
         name: {"size": sizes.get(name, 1) if serving else None, "running": 0, "waiting": 0} for name in names
     }
-    rows = []
+    rows, busy = [], set[Path]()
     for firing in sorted(firings, key=lambda one: (one.begun is None, -schedules[one.name].priority, one.due)):
         one = schedules[firing.name]
         at_work = firing.begun is not None and serving is not None
@@ -172,6 +186,9 @@ def _queue(project: Project) -> dict[str, Any]:
                 "pool": one.pool,
                 "priority": one.priority,
                 "paused": one.paused is not None,
+                "waits_for": "" if at_work else _reason(one, pools, busy, serving=serving is not None),
             }
         )
+        if at_work:
+            busy.add(one.job)
     return {"scheduler": serving, "pools": pools, "firings": rows}

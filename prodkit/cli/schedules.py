@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,9 +194,16 @@ def backfill(name: str, since: str, until: str | None, *, dry_run: bool, yes: bo
         dues = [gap.due for gap in gaps if gap.runs]
         if dry_run or not dues or (as_json and not yes):
             return
-        if yes or click.confirm(f"run {_firings(len(dues))}?", default=False):
+        if yes or _agreed(f"run {_firings(len(dues))}?"):
             count = store.backfill(name, dues, moment)
             click.echo(f"{_firings(count)} of {name} wait for their turn, while `prodkit scheduler` runs", err=as_json)
+
+
+def _agreed(question: str) -> bool:
+    """Ask; where nobody can answer, say which option does."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"nobody is there to be asked: {question}; --yes says yes, --dry-run only lists")
+    return click.confirm(question, default=False)
 
 
 def show_schedules(project: Project, *, as_json: bool) -> None:

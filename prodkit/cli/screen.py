@@ -16,4 +16,5 @@ def console(*, stderr: bool = False) -> Console:
     """
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream.isatty() and "JPY_PARENT_PID" not in os.environ
-    return Console(file=stream, force_terminal=terminal)
+    # whoever reads lines from a pipe wants a whole one, however long it is
+    return Console(file=stream, force_terminal=terminal, soft_wrap=not terminal)

@@ -159,18 +159,18 @@ def _checked(folder: JobFolder, project: Project, items: Sequence[Item]) -> list
 def _forecast(earlier: Sequence[Entry], batch: str, runs: int, at_a_time: int) -> Forecast:
     entries = [entry for entry in earlier if not entry.run.startswith(FANOUT_PREFIX)]
     choices = (
-        ("items of the same notebook", [entry for entry in entries if entry.key.startswith(f"{batch}/")]),
-        ("other items of the job", [entry for entry in entries if entry.parent]),
-        ("single runs of the job", entries),
+        ("item", "of the same notebook", [entry for entry in entries if entry.key.startswith(f"{batch}/")]),
+        ("other item", "of the job", [entry for entry in entries if entry.parent]),
+        ("single run", "of the job", entries),
     )
-    basis, chosen = next(((words, found) for words, found in choices if found), ("", []))
+    noun, whose, chosen = next((choice for choice in choices if choice[2]), ("", "", []))
     costs = [Decimal(entry.cost) for entry in chosen if entry.cost is not None]
     seconds = [Decimal(repr(entry.seconds)) for entry in chosen if entry.seconds is not None]
     time = estimate_sum(seconds, runs)
     return Forecast(
         cost=estimate_sum(costs, runs),
         seconds=None if time is None else scale(time, Decimal(1) / at_a_time),
-        basis=f"{len(chosen):,} {basis}" if basis else "",
+        basis=f"{len(chosen):,} {noun}{'s' if len(chosen) > 1 else ''} {whose}" if noun else "",
     )
 
 

@@ -233,10 +233,10 @@ class _Fanout:
 
     def _end(self, publisher: Publisher, outcome: Outcome, results: list[ItemResult], waiting: Waiting) -> None:
         """Put the end on record: what is to be published first, so that a kill at any moment loses nothing of it."""
-        counts = Counter(item.outcome for item in results)
+        counts, skipped = Counter(item.outcome for item in results), sum(item.skipped for item in results)
         with self.outbox.claimed(self.run):
             opened = publisher.handle.key == self.run
-            waiting = replace(waiting, ending=publisher.fanout_ending(outcome, counts, len(self.items)))
+            waiting = replace(waiting, ending=publisher.fanout_ending(outcome, counts, len(self.items), skipped))
             if opened:
                 self._try("What is to be published couldn't be kept", self.outbox.put, waiting)
             self._try("The end of the run couldn't be recorded", self.history.end, self.run, outcome)
@@ -244,7 +244,7 @@ class _Fanout:
             workers = close_lost(self.history, self.folder.name, self.place, publisher, parent=self.run)  # that died
             self.problem = self.problem or workers
             self._try("The items' costs couldn't be recorded", self._price, results, publisher)
-            waiting = replace(waiting, ending=publisher.fanout_ending(outcome, counts, len(self.items)))
+            waiting = replace(waiting, ending=publisher.fanout_ending(outcome, counts, len(self.items), skipped))
             if opened:
                 self.problem = write_records(publisher, self.outbox, waiting) or self.problem
 
@@ -254,7 +254,8 @@ class _Fanout:
         for run, cost in costs.items():
             self.history.note(run, cost=None if cost is None else str(cost))
         results[:] = [replace(result, cost=costs.get(result.run, result.cost)) for result in results]
-        self.cost = total(result.cost for result in results if not result.skipped and result.run)
+        begun = [result for result in results if not result.skipped and result.run]
+        self.cost = total(result.cost for result in begun) if begun else Decimal(0)
         self.history.note(self.run, cost=None if self.cost is None else str(self.cost))
 
     def _try(self, what: str, act: Callable[..., object], *arguments: object) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 
-from prodkit.errors import ConfigError, nearest
+from prodkit.errors import ConfigError, ProdkitError, TransientError, nearest
 from prodkit.jobs.forks import ForkFailedError, ForkingProvisioner
 from prodkit.jobs.probe import EXPRESSION
 
@@ -68,7 +68,8 @@ class Kernel:
         """Start the process and wait until it answers.
 
         Raises:
-            ConfigError: there is no such kernel spec, or the kernel doesn't come up.
+            ConfigError: there is no such kernel spec, or its process ends by itself.
+            TransientError: the process was killed while it started, or wasn't ready in time.
         """
         options: dict[str, Any] = {"env": os.environ | self._env}
         if self._cwd is not None:
@@ -84,11 +85,30 @@ class Kernel:
         except NoSuchKernel:
             raise _no_such_kernel(self.name) from None
         except (TimeoutError, OSError, RuntimeError) as error:
-            raise ConfigError(
+            raise await self._not_started(error) from error
+
+    async def _not_started(self, error: Exception) -> ProdkitError:
+        """Why the kernel isn't there: a busy machine or a signal passes, a process that ends by itself doesn't."""
+        status = await self._exit_status()
+        killed = status is not None and status < 0
+        if killed or isinstance(error, TimeoutError):
+            how = f"was killed by signal {-status}" if status is not None and killed else "wasn't ready in time"
+            return TransientError(
                 "jobs.kernel-start",
-                f"The kernel `{self.name}` didn't start within {self._start_timeout:g} s ({type(error).__name__}).",
-                fix="try `jupyter console --kernel " + self.name + "` to see why",
-            ) from error
+                f"The kernel `{self.name}` {how} while it started ({self._start_timeout:g} s are given).",
+                fix="run it again; look at the machine's memory and load if it stays so",
+            )
+        return ConfigError(
+            "jobs.kernel-start",
+            f"The kernel `{self.name}` didn't start ({type(error).__name__}).",
+            fix="try `jupyter console --kernel " + self.name + "` to see why",
+        )
+
+    async def _exit_status(self) -> int | None:
+        """How the kernel's process ended; None while it runs or when nobody knows."""
+        provisioner = self.manager.provisioner
+        status = None if provisioner is None else await provisioner.poll()
+        return status if isinstance(status, int) else None
 
     async def _launch(self, options: dict[str, Any]) -> None:
         if self._template is not None:

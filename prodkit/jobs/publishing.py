@@ -124,9 +124,10 @@ class Publisher:
             self._cells = self._captured((self._job.key,))[self._job.key]
         return self._ending(outcome, metrics, files)
 
-    def fanout_ending(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int) -> Ending:
+    def fanout_ending(self, outcome: Outcome, counts: Mapping[Outcome, int], total: int, skipped: int) -> Ending:
         """How the run of a fan-out ends: how many items there are, how they ended, and what `price_items` has found."""
-        metrics = {"items": float(total)} | {f"items_{end.value}": float(count) for end, count in counts.items()}
+        metrics = {"items": float(total), "items_skipped": float(skipped)}
+        metrics |= {f"items_{end.value}": float(count) for end, count in counts.items()}
         return self._ending(outcome, metrics, {})
 
     def _ending(self, outcome: Outcome, metrics: dict[str, float], files: Mapping[Path, str]) -> Ending:

@@ -14,6 +14,7 @@ from prodkit.ledger.mlflow_prices import METRIC
 from prodkit.ledger.review import SUMMED, DatasetView, PromptView, RunView, prompts_of, roll_up, run_tree, same_data
 from prodkit.ownership import check, matrix
 from prodkit.records import now
+from prodkit.review.items import Items, items_of
 from prodkit.review.rehearsals import Rehearsed, newest
 from prodkit.review.verdicts import latest
 
@@ -97,6 +98,7 @@ class Facts:
     owners: tuple[Accountable, ...]
     attempts: int
     rehearsed: Rehearsed | None = None
+    items: Items | None = None  # of a fan-out
     findings: tuple[str, ...] = ()
     decision: dict[str, str] = field(default_factory=dict)
 
@@ -150,6 +152,7 @@ def gather(project: Project, run_id: str) -> Facts:
         owners=tuple(Accountable(row.activity, _names(row.accountable, manifest)) for row in matrix(manifest)),
         attempts=sum(run.kind == "attempt" for run in runs),
         rehearsed=newest(project, root),
+        items=items_of(root, below),
         decision=_decision(project, root),
     )
     return _with_findings(facts, manifest)
@@ -237,7 +240,8 @@ def _decision(project: Project, root: RunView) -> dict[str, str]:
 
 
 def _with_findings(facts: Facts, manifest: Manifest) -> Facts:
-    return replace(facts, findings=tuple(sentence for ask in QUESTIONS for sentence in ask(facts, manifest)))
+    sentences = (sentence for ask in QUESTIONS for sentence in ask(facts, manifest))
+    return replace(facts, findings=tuple(dict.fromkeys(sentences)))  # several versions of a prompt raise one question
 
 
 def count(number: int, noun: str) -> str:
@@ -264,6 +268,20 @@ def _about_calls(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: AR
         )
     if facts.totals["llm_errors"]:
         yield f"{count(facts.totals['llm_errors'], 'call')} failed."
+
+
+def _about_items(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: ARG001
+    if facts.items is None:
+        return
+    failed = facts.items.failed
+    if failed:
+        ends = ", ".join(f"{number:,} {end}" for end, number in failed.items())
+        yield f"{sum(failed.values()):,} of {count(facts.items.total, 'row')} didn't end well: {ends}."
+    if facts.items.skipped:
+        yield (
+            f"{count(facts.items.skipped, 'row')} had succeeded in an earlier run: "
+            "what they cost and read is not on this page."
+        )
 
 
 def _about_data(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa: ARG001
@@ -303,4 +321,4 @@ def _about_rehearsal(facts: Facts, manifest: Manifest) -> Iterator[str]:  # noqa
 
 
 # what a reviewer should ask about, one sentence each; a new question is one more function
-QUESTIONS = (_about_service, _about_calls, _about_data, _about_prompts, _about_models, _about_rehearsal)
+QUESTIONS = (_about_service, _about_items, _about_calls, _about_data, _about_prompts, _about_models, _about_rehearsal)

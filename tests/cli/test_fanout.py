@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from decimal import Decimal
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from prodkit.cli.fanout import ItemProgress, say_pace
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.fanout import ItemResult
 from prodkit.jobs.pace import Pace
+from prodkit.money import say_usd
 from prodkit.testing import VirtualClock
 
 
@@ -49,3 +51,9 @@ def test_the_pace_is_said_in_units_that_fit() -> None:
     clock.advance(20)
     pace.end(100)
     assert say_pace(pace) == "3.0 a minute, 33 min left"
+
+
+def test_money_that_was_spent_is_never_shown_as_nothing() -> None:
+    """Parts of a cent keep two digits, a cost of nothing is `$0`, and large sums have cents."""
+    amounts = {"0": "$0", "0.000026": "$0.000026", "0.0303": "$0.0303", "12.5": "$12.50", "1234.567": "$1,234.57"}
+    assert {text: say_usd(Decimal(text)) for text in amounts} == amounts

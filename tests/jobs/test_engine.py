@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -280,3 +281,25 @@ def test_an_error_gives_no_secret_away(make_notebook: Callable[..., Path], monke
     assert end.failure is not None
     assert (end.outcome, end.failure.name) == (Outcome.FAILED, "ValueError")
     assert "[redacted:" in written
+
+
+@pytest.mark.parametrize(
+    ("command", "error"), [("kill -KILL $$", TransientError), ("exit 3", ConfigError)], ids=["killed", "ended"]
+)
+def test_a_kernel_that_does_not_start_says_whether_to_retry(
+    command: str,
+    error: type[Exception],
+    make_notebook: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel that is killed while it starts is worth another attempt; one that ends by itself isn't."""
+    spec = tmp_path / "kernels" / "broken"
+    spec.mkdir(parents=True)
+    argv = ["/bin/sh", "-c", command, "{connection_file}"]
+    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "broken", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+
+    _, _, raised = execute(make_notebook("x = 1", kernel="broken"))
+    assert isinstance(raised, error)
+    assert "jobs.kernel-start" in str(raised)

@@ -90,11 +90,19 @@ def test_a_restart_runs_only_what_is_missing(make_job: Callable[..., Path], reme
     (work / "fixed").touch()
     (work / "ran.txt").unlink()
     second = go()
+    third = go()
+    assert (third.cost, [item.skipped for item in third.items]) == (0, [True, True, True])
     assert (second.outcome, [item.skipped for item in second.items]) == (Outcome.OK, [True, False, True])
     assert (work / "ran.txt").read_text() == "2 "
     parents = {run["spec"].parent_key for run in remembering_ledger.of_kind("item")}
     assert parents == {first.run, second.run}
-    assert remembering_ledger.runs[first.run]["metrics"] == {"items": 3.0, "items_ok": 2.0, "items_failed": 1.0}
+    assert remembering_ledger.runs[first.run]["metrics"] == {
+        "items": 3.0,
+        "items_ok": 2.0,
+        "items_failed": 1.0,
+        "items_skipped": 0.0,
+    }
+    assert remembering_ledger.runs[second.run]["metrics"]["items_skipped"] == 2.0
 
 
 def test_a_stop_begins_no_more_items(make_job: Callable[..., Path], remembering_ledger: Any) -> None:

@@ -212,6 +212,7 @@ def test_the_queue_is_visible(project: Project) -> None:
         ("2026-10-23", "waiting", True),
         ("2026-10-24", "waiting", True),
     ]
+    assert {row["waits_for"] for row in state["firings"]} == {"a scheduler"}
     assert "heavy: 0 running, 2 waiting" in call("--queue", command=scheduler)
     assert "schedule.pool-size" in call("--pool", "heavy=none", command=scheduler, fails=ParameterError)
     assert project.state.is_dir()

@@ -344,3 +344,43 @@ def test_command_refuses_an_unknown_address(triage: Project, job_run: RunHandle)
     """An address that isn't in the manifest is refused, because it would be redacted in the record."""
     with pytest.raises(ConfigError, match="nobody in the manifest"):
         CliRunner().invoke(cli, ["review", job_run.run_id, "--approve", "--by", "x@y.test"], catch_exceptions=False)
+
+
+def test_a_fan_out_says_how_its_rows_ended(triage: Project):
+    """The page of a fan-out counts its rows by their ends, names those that didn't end well, and what isn't on it."""
+    ledger = Ledger.open(triage)
+    fan = ledger.start_run(RunSpec("triage", "job", "fan-1", tags={"prodkit.job_digest": JOB}))
+    for number, (outcome, error) in enumerate([("ok", ""), ("failed", "ValueError"), ("kernel-died", "DeadKernel")]):
+        spec = RunSpec("triage", "item", f"it-{number}", parent_key=fan.key, parent_run_id=fan.run_id)
+        item = ledger.start_run(replace(spec, params={"batch": f"2026-1{number}"}))
+        tried = ledger.start_run(
+            RunSpec("attempt 1", "attempt", f"it-{number}.1", parent_key=item.key, parent_run_id=item.run_id)
+        )
+        ledger.end_run(tried, status=Status.OK, tags={"prodkit.error": error} if error else {})
+        ledger.end_run(item, status=Status.OK, tags={"prodkit.outcome": outcome})
+    counts = {"items": 6, "items_ok": 3, "items_failed": 1, "items_kernel-died": 1, "items_skipped": 2}
+    ledger.end_run(fan, status=Status.ERROR, metrics=counts)
+    assert ledger.flush().pending == 0
+    facts = gather(triage, runs_tagged(triage, "prodkit.key", "fan-1")[0].run_id)
+    assert "3 of 6 rows didn't end well: 1 failed, 1 kernel-died, 1 not begun." in facts.findings
+    assert any(finding.startswith("2 rows had succeeded in an earlier run") for finding in facts.findings)
+    for page in (to_html(facts), to_markdown(facts)):
+        assert "batch=2026-11" in page
+        assert "ValueError" in page
+        assert "DeadKernel" in page
+        assert "batch=2026-10" not in page
+
+
+def test_one_question_is_asked_once(triage: Project):
+    """Two versions of a prompt that nobody has approved are one finding."""
+    first, second = write_job(triage), write_job(triage, "job-2", "Sort it: {ticket}")
+    ledger = Ledger.open(triage)
+    whole = ledger.start_run(RunSpec("both", "session", "both"))
+    versions = ["1", "2"]
+    links = [{"name": "triage", "version": version} for version in versions]
+    ledger.set_tags(whole, {"mlflow.linkedPrompts": json.dumps(links)})
+    ledger.end_run(whole, status=Status.OK)
+    assert ledger.flush().pending == 0
+    facts = gather(triage, runs_tagged(triage, "prodkit.key", "both")[0].run_id)
+    assert len(facts.prompts) == len({first.key, second.key})
+    assert facts.findings.count("No version of the prompt `triage` was approved before.") == 1

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ParameterError
+from prodkit.records import now
 
 if TYPE_CHECKING:
     from prodkit.jobs.history import History
@@ -35,9 +36,16 @@ def find_gaps(
     """The firings of a schedule in `[since, until]`, in order.
 
     Raises:
-        ParameterError: `schedule.range`: there are more than 10,000, or the range ends before it begins.
+        ParameterError: `schedule.range`: there are more than 10,000, the range ends before it begins, or it begins in
+            the future.
     """
     start = since - timedelta(seconds=1)  # firings lie on whole minutes
+    if since > now():
+        raise ParameterError(
+            "schedule.range",
+            f"The range begins in the future, at {since:%Y-%m-%d %H:%M} UTC.",
+            fix="a backfill runs firings of the past; what is to come runs by the schedule itself",
+        )
     if until < since:
         raise ParameterError("schedule.range", "The range ends before it begins.", fix="give --from before --to")
     count = schedule.cron.count(start, until)

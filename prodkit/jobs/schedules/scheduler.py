@@ -90,14 +90,19 @@ class Scheduler:
         self._seen = _UNKNOWN
         self._claims: dict[str, int] = {}
 
-    def serve(self, stop: StopRequest) -> None:
+    def serve(self, stop: StopRequest, on_start: Callable[[], object] = lambda: None) -> None:
         """Run until somebody asks to stop; running jobs are then interrupted, and go on with the next start.
+
+        Args:
+            stop: the request.
+            on_start: called when this is the project's one scheduler.
 
         Raises:
             TransientError: `jobs.locked`: another scheduler of this project runs.
         """
         with locked(self._folder / "scheduler.lock", "The scheduler of this project"), self.store:
             presence = Presence.open(self.store, self._pools.sizes)
+            on_start()
             unlisten = stop.listen(lambda: self._ended.put(None))
             try:
                 while not stop.asked:

@@ -29,6 +29,7 @@ from tests.jobs.targets.conftest import HOSTILE, anywhere, check, words, written
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SECRET = "sk-$HOME&d '%\"`=="  # read as it is, and never by a shell
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -137,7 +138,7 @@ def test_a_parameter_stays_one_word(value: str, plan: Plan, tmp_path: Path) -> N
 def test_cron_runs_the_exported_line(make_job: Callable[..., Path], mlflow_template: Path, tmp_path: Path) -> None:
     """The exported crontab, started as cron starts it, finds its project by its file and runs the job with its secret."""
     job = make_job(
-        "import os\nprint(n)\nassert [os.environ['ACME_TOKEN'], os.environ['OTHER']] == ['from the file', 'a credential']",
+        f"import os\nprint(n)\nassert [os.environ['ACME_TOKEN'], os.environ['OTHER']] == [{SECRET!r}, 'a credential']",
         parameters={"n": ("str", "")},
     )
     root = job.parents[1]
@@ -149,7 +150,7 @@ def test_cron_runs_the_exported_line(make_job: Callable[..., Path], mlflow_templ
     settings.parent.mkdir(parents=True)
     settings.write_text(
         f"PRODKIT_PROJECT={root}\nPATH={Path(sys.executable).parent}:/usr/bin:/bin\n"
-        f"PRODKIT_SHIPPER=inline\nACME_TOKEN='from the file'\nCREDENTIALS_DIRECTORY={tmp_path}/credentials\n"
+        f"PRODKIT_SHIPPER=inline\nACME_TOKEN={SECRET}\nCREDENTIALS_DIRECTORY={tmp_path}/credentials\n"
     )
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials" / "OTHER").write_text("a credential\n")
