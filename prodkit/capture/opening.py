@@ -187,7 +187,8 @@ def _log_check(run: OpenRun, one: inputs.CheckedInput) -> None:
     if validation is None:
         return
     if one.quarantine is not None:
-        place = one.quarantine.relative_to(run.project.root)
+        root, place = run.project.root, one.quarantine  # the state may lie outside of the project
+        place = place.relative_to(root) if place.is_relative_to(root) else place
         run.note(f"{validation.failed} of {validation.checked} rows of `{one.name}` were set aside in {place}.")
     elif not validation.ok:
         broken = f"{validation.failed} of {validation.checked} rows of `{one.name}`"

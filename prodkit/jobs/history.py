@@ -94,16 +94,19 @@ class History:
     Args:
         place: the database, or the SQLite file, which is made with its folder on first use.
         leases: over the machines that share the database; a run of another machine lives as long as its lease.
+        folder: holds the folders of the jobs' runs, from which outputs are written down; default: the file's own.
     """
 
-    def __init__(self, place: Database | Path, leases: Leases | None = None) -> None:
+    def __init__(self, place: Database | Path, leases: Leases | None = None, folder: Path | None = None) -> None:
+        self._folder = place.parent if isinstance(place, Path) else folder
         self._database = SqliteDatabase(place, SCHEMA) if isinstance(place, Path) else place
         self._leases, self._held = leases, dict[str, Lease]()
 
     @classmethod
     def of(cls, project: Project) -> History:
         """The history of a project: its own file, or the database that its machines share."""
-        return cls(database_of(project, SCHEMA, project.state / "jobs" / "history.db"), leases_of(project))
+        folder = project.state / "jobs"
+        return cls(database_of(project, SCHEMA, folder / "history.db"), leases_of(project), folder)
 
     def begin(self, run: str, job: str, *, key: str = "", params: dict[str, Any], parent: str = "") -> None:
         """A run of this process begins."""
@@ -124,6 +127,8 @@ class History:
     def note(self, run: str, **values: str | int | None) -> None:
         """Set columns of a run that goes on, e.g. `attempts=2`."""
         known = ("attempts", "output", "run_id", "url", "error", "cost")
+        if values.get("output"):
+            values["output"] = self._portable(str(values["output"]))
         names = [name for name in known if name in values]
         sets = ", ".join(f"{name} = ?" for name in names)
         if not names:
@@ -238,7 +243,30 @@ class History:
 
     def _find(self, clause: str, *values: object) -> tuple[Entry, ...]:
         rows = self._database.read(lambda db: db.rows(f"{_SELECT} {clause}", values))
-        return tuple(_entry(dict(zip(_COLUMNS, row, strict=True))) for row in rows)
+        return tuple(self._entry(dict(zip(_COLUMNS, row, strict=True))) for row in rows)
+
+    def _entry(self, row: dict[str, Any]) -> Entry:
+        known = {name: value for name, value in row.items() if name not in {"params", "started", "ended", "outcome"}}
+        return Entry(
+            **known | {"output": self._located(row["output"], row["job"], row["run"])},
+            params=json.loads(row["params"]),
+            started=datetime.fromisoformat(row["started"]),
+            ended=datetime.fromisoformat(row["ended"]) if row["ended"] else None,
+            outcome=Outcome(row["outcome"]),
+        )
+
+    def _portable(self, output: str) -> str:
+        """A file in the folder of the jobs' runs by its place in it, since the project may move."""
+        folder = self._folder
+        inside = folder is not None and Path(output).is_relative_to(folder)
+        return Path(output).relative_to(folder).as_posix() if folder is not None and inside else output
+
+    def _located(self, output: str, job: str, run: str) -> str:
+        """A file where the project is now; 0.1.0 wrote it down where the project was then."""
+        if not output or self._folder is None:
+            return output
+        _, known, below = output.rpartition(f"/{job}/{run}/")
+        return str(self._folder / (f"{job}/{run}/{below}" if known else output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,17 +300,6 @@ def _lease_of(run: str) -> str:
 
 def _time(db: Transaction) -> datetime:
     return datetime.fromtimestamp(db.now, UTC)
-
-
-def _entry(row: dict[str, Any]) -> Entry:
-    known = {name: value for name, value in row.items() if name not in {"params", "started", "ended", "outcome"}}
-    return Entry(
-        **known,
-        params=json.loads(row["params"]),
-        started=datetime.fromisoformat(row["started"]),
-        ended=datetime.fromisoformat(row["ended"]) if row["ended"] else None,
-        outcome=Outcome(row["outcome"]),
-    )
 
 
 def _started(pid: int) -> float:

@@ -24,6 +24,7 @@ from prodkit.errors import ConfigError, ParameterError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.history import History
 from prodkit.jobs.schedules.cron import Cron
+from prodkit.jobs.schedules.presence import Presence, running
 from prodkit.jobs.schedules.schedule import Schedule
 from prodkit.jobs.schedules.store import ScheduleStore
 from prodkit.jobs.schedules.unit import SchedulerUnit
@@ -112,6 +113,33 @@ def test_a_moved_project_keeps_its_schedules(store: ScheduleStore, tmp_path: Pat
     with ScheduleStore(tmp_path / "copy" / ".prodkit" / "jobs" / "schedules.db", tmp_path / "copy") as copy:
         (one,) = copy.schedules()
     assert one.job == tmp_path / "copy" / "jobs" / "a"
+
+
+@pytest.mark.parametrize("is_project", [True, False])
+def test_a_copy_beside_the_original_never_schedules_its_jobs(tmp_path: Path, *, is_project: bool) -> None:
+    """What 0.1.0 scheduled by its whole path is the copy's own job, unless it always lay outside of any project."""
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    for root in (original, copy):
+        (root / "jobs" / "inside").mkdir(parents=True)
+        (root / "jobs" / "inside" / "job.yaml").touch()
+    (original / ".prodkit").mkdir() if is_project else None
+    with sqlite3.connect(tmp_path / "schedules.db") as db:
+        db.executescript(OLD.replace("/gone/project", str(original)))
+    db.close()
+    with ScheduleStore(tmp_path / "schedules.db", copy) as store:
+        assert store.schedules()[0].job == (copy if is_project else original) / "jobs" / "inside"
+
+
+def test_a_copy_does_not_take_the_scheduler_of_the_original_for_its_own(store: ScheduleStore, tmp_path: Path) -> None:
+    """A scheduler that serves the original runs there, and nowhere else."""
+    Presence.open(store, {"default": 1})
+    serving = running(store)
+    assert serving is not None
+    assert set(serving) == {"pid", "started", "since", "pools"}
+    store.close()
+    shutil.copytree(tmp_path / ".prodkit", tmp_path / "copy" / ".prodkit")
+    with ScheduleStore(tmp_path / "copy" / ".prodkit" / "jobs" / "schedules.db", tmp_path / "copy") as copy:
+        assert running(copy) is None
 
 
 def test_the_store_stays_small(store: ScheduleStore, tmp_path: Path) -> None:

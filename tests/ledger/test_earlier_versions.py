@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tarfile
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +18,11 @@ import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
 
+from prodkit.budget import Scopes
 from prodkit.cli import cli
 from prodkit.errors import ConfigError
 from prodkit.jobs.folder import JobFolder
+from prodkit.jobs.history import History
 from prodkit.ledger import Ledger, chain, journal
 from prodkit.ledger.audit import Audit
 from prodkit.ledger.places import Places
@@ -26,6 +30,7 @@ from prodkit.ledger.ship_db import VERSION
 from prodkit.ledger.shipments import Shipments
 from prodkit.manifest import find_project
 from prodkit.records import Status
+from prodkit.stores.opening import budgets_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "project-0.1.0.tar.gz"
 
@@ -84,6 +89,31 @@ def test_jobs_and_history_of_0_1_0_are_shown(northwind):
     assert (folder.name, folder.index.format) == ("sums", 1)
     said = CliRunner().invoke(cli, ["runs", "sums", "--json"])
     assert (said.exit_code, '"job-01a23245aaaed5efb75b1163cdd5"' in said.output) == (0, True), said.output
+
+
+def test_the_budget_of_0_1_0_is_still_spent(northwind):
+    """What 0.1.0 has booked counts against the day and the month, and the next call is booked on top of it."""
+    budgets, then = budgets_of(northwind), datetime(2026, 12, 1, 15, tzinfo=UTC)
+
+    def spent(when):
+        return {one.scope: (one.spent, one.reserved) for one in budgets.balances(Scopes(), when=when)}
+
+    assert spent(then) == {"day": (Decimal("0.42"), 0), "month": (Decimal("0.42"), 0)}
+    before = spent(None)
+    budgets.settle(budgets.reserve(Scopes(), Decimal("0.50")), Decimal("0.08"))
+    assert {scope: total - before[scope][0] for scope, (total, _) in spent(None).items()} == dict.fromkeys(
+        ("day", "month"), Decimal("0.08")
+    )
+    day = sum(one.spent for one in budgets.balances(Scopes(), when=then) if one.scope == "day")
+    assert day in {Decimal("0.42"), Decimal("0.50")}  # the latter on that very day
+
+
+def test_what_0_1_0_wrote_down_of_files_is_found_where_the_project_is(northwind):
+    """The history names the notebook of an old run below the project's folder of today, whatever lies at the old one."""
+    job, run = "sums", "job-01a23245aaaed5efb75b1163cdd5"
+    (entry,) = History.of(northwind).entries(job)
+    assert entry.output == str(northwind.state / "jobs" / job / run / "attempt-1.ipynb")
+    assert Path(entry.output).is_file()
 
 
 def test_a_layout_of_a_later_version_is_one_clear_error(project, ledger, make_spec):

@@ -33,7 +33,7 @@ class Presence:
 
         started = psutil.Process().create_time()
         value = {"pid": os.getpid(), "started": started, "since": now().isoformat(), "pools": dict(pools)}
-        store.note(_NOTE, value)
+        store.note(_NOTE, {**value, "store": str(store.path)})
         _notify("READY=1")
         return cls(store)
 
@@ -54,10 +54,15 @@ class Presence:
 
 
 def running(store: ScheduleStore) -> dict[str, Any] | None:
-    """The process id, pools and beginning of the scheduler that runs; None when none does."""
+    """The process id, pools and beginning of the scheduler that runs; None when none does.
+
+    One that serves what the project was copied from isn't meant.
+    """
     import psutil
 
     value = store.noted(_NOTE)
+    if value and value.pop("store", str(store.path)) != str(store.path):
+        return None
     with contextlib.suppress(psutil.Error):
         if value and abs(psutil.Process(value["pid"]).create_time() - value["started"]) < 1.0:
             return dict(value)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prodkit.errors import ConfigError
+from prodkit.manifest.project import STATE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -84,12 +85,14 @@ def _upgrade(db: sqlite3.Connection, root: Path) -> None:
 
 
 def _here(job: Path, root: Path) -> str:
-    """A job's folder from the project's root; one that was written before the project moved is looked for in it."""
+    """A job's folder from the project's root; one of where the project was before, or was copied from, is found in it.
+
+    What still lies at that place, and in no other project, was always outside.
+    """
     if job.is_relative_to(root):
         return job.relative_to(root).as_posix()
-    if not job.is_dir():
-        for start in range(1, len(job.parts)):
-            part = Path(*job.parts[start:])
-            if (root / part / "job.yaml").is_file():
-                return part.as_posix()
+    for start in range(1, len(job.parts)):
+        before, part = Path(*job.parts[:start]), Path(*job.parts[start:])
+        if (root / part / "job.yaml").is_file() and (not job.is_dir() or (before / STATE).is_dir()):
+            return part.as_posix()
     return str(job)

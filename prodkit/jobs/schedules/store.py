@@ -48,7 +48,7 @@ class ScheduleStore:
     """
 
     def __init__(self, path: Path, root: Path | None = None) -> None:
-        self._path, self._root = path, root or path.parents[2]
+        self.path, self._root = path, root or path.parents[2]
         self._opened: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -257,16 +257,16 @@ class ScheduleStore:
             try:
                 self._opened = self._open()
             except (sqlite3.Error, OSError) as error:
-                raise _unusable(self._path, error) from error
+                raise _unusable(self.path, error) from error
         return self._opened
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")  # a claim must outlive the machine, too
-            prepare(db, self._path, self._root)
+            prepare(db, self.path, self._root)
         except BaseException:
             db.close()
             raise
