@@ -69,7 +69,8 @@ def test_what_waits_to_be_published_names_files_by_their_place(
     remembering_ledger.end_run = lambda *_, **__: (_ for _ in ()).throw(OSError("the journal is full"))
     job = make_job("x = 1")
     run_here(job)
-    (waiting,) = (job.parents[1] / ".prodkit" / "jobs" / "outbox").glob("*.json")
-    kept = json.loads(waiting.read_text())
-    assert kept["ending"]["files"]
-    assert str(tmp_path) not in json.dumps(kept["ending"])
+    waiting = [
+        json.loads(path.read_text()) for path in (job.parents[1] / ".prodkit" / "jobs" / "outbox").glob("*.json")
+    ]
+    assert any(one["ending"]["files"] for one in waiting)
+    assert str(tmp_path) not in json.dumps([one["ending"] for one in waiting])
