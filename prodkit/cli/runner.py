@@ -43,6 +43,8 @@ class _Money(click.ParamType[Decimal]):
 
 
 MONEY = _Money()
+_WIDE = 160  # columns of a table that no terminal shows
+_WIDTH_OF = {"error": 12}  # columns that stay readable where a terminal is narrow
 
 
 @click.command()
@@ -310,7 +312,10 @@ def cost_in_words(cost: Decimal | None, *, calls: int) -> str:
 
 def _show(console: Console, result: JobResult) -> None:
     if result.repeated:
-        console.print(f"[green]done already[/] under this key by {result.run}; nothing was run")
+        where = f" on {result.host}" if result.host else ""
+        cost = "" if result.cost is None else f" for {say_usd(result.cost)}"
+        console.print(f"[green]done already[/] under this key by {result.run}{where}{cost}; nothing was run")
+        return
     colour = "green" if result.exit_code == 0 else "red"
     console.print(
         f"[bold {colour}]{result.outcome.value}[/] (exit code {result.exit_code}) after {len(result.attempts)} "
@@ -333,10 +338,13 @@ def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     several = len({entry.host for entry in entries if entry.host}) > 1
-    for name in ("started, UTC", "job", "outcome", "attempts", "seconds", "cost", "error", "run", "host")[
-        : 8 + several
-    ]:
-        table.add_column(name, no_wrap=name != "error", justify="right" if name in {"attempts", "seconds"} else "left")
+    for name in ("started, UTC", "job", "outcome", "tries", "seconds", "cost", "error", "run", "host")[: 8 + several]:
+        table.add_column(
+            name,
+            no_wrap=True,
+            justify="right" if name in {"tries", "seconds"} else "left",
+            min_width=_WIDTH_OF.get(name),
+        )
     for entry in entries:
         code = "" if entry.outcome == "running" else f" {entry.outcome.exit_code}"
         table.add_row(
@@ -350,7 +358,8 @@ def _show_entries(console: Console, entries: tuple[Entry, ...]) -> None:
             entry.run[-8:],
             *([entry.host] if several else []),
         )
-    console.print(table if entries else "no runs yet; start one with `prodkit run JOB`")
+    width = None if console.is_terminal else _WIDE
+    console.print(table if entries else "no runs yet; start one with `prodkit run JOB`", width=width)
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:

@@ -208,11 +208,13 @@ def _agreed(question: str) -> bool:
 
 def show_schedules(project: Project, *, as_json: bool) -> None:
     """Print the schedules with what is next, waits and was last."""
+    from prodkit.jobs.schedules.presence import running
     from prodkit.jobs.schedules.schedule import Course
     from prodkit.records import now
 
     moment, rows = now(), []
     with _store(project) as store:
+        serving = running(store) is not None
         waiting = Counter(firing.name for firing in store.unfinished() if firing.begun is None)
         for one in store.schedules():
             last, course = store.last(one.name), Course.of(one)
@@ -225,7 +227,7 @@ def show_schedules(project: Project, *, as_json: bool) -> None:
                     "zone": one.cron.zone,
                     "next": following.isoformat() if following and not one.paused else None,
                     "last": last.due.isoformat() if last else None,
-                    "outcome": (last.outcome or _going(last.begun)) if last else None,
+                    "outcome": (last.outcome or _going(last.begun, serving=serving)) if last else None,
                     "error": last.error if last else "",
                     "paused": one.paused.isoformat() if one.paused else None,
                     "waiting": waiting[one.name],
@@ -249,8 +251,9 @@ def show_schedules(project: Project, *, as_json: bool) -> None:
         console.print("no local schedules; add one with `prodkit schedule add JOB --cron ...`")
 
 
-def _going(begun: datetime | None) -> str:
-    return "running or cut off" if begun else "waiting"
+def _going(begun: datetime | None, *, serving: bool) -> str:
+    """The state of a firing that has not ended; the next start of a scheduler goes on with one that was cut off."""
+    return "waiting" if begun is None else "running" if serving else "cut off"
 
 
 def _store(project: Project) -> ScheduleStore:
@@ -275,7 +278,7 @@ def _write_files(
     console = screen.console()
     place = to or project.state / "schedules" / folder.name
     place.mkdir(parents=True, exist_ok=True)
-    for name, text in render_target(target, Plan.here(folder, cron, params, image)).items():
+    for name, text in render_target(target, Plan.here(folder, cron, params, image, to=place.absolute())).items():
         (place / name).write_text(text, encoding="utf-8")
         console.print(f"wrote {place / name}", soft_wrap=True, highlight=False)
     following = cron.after(now())

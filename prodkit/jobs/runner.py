@@ -97,6 +97,7 @@ class JobResult:
     repeated: bool = False  # nothing ran: the key's run has already succeeded
     problem: str = ""
     calls: int = 0  # model calls that were captured
+    host: str = ""  # of a repeated run: where it ran
 
     @property
     def exit_code(self) -> int:
@@ -388,4 +389,6 @@ def _repeated(entry: Entry) -> JobResult:
         url=entry.url,
         output=Path(entry.output) if entry.output else None,
         repeated=True,
+        cost=None if entry.cost is None else Decimal(entry.cost),
+        host=entry.host,
     )

@@ -38,6 +38,7 @@ class RunLog:
         self._log, self._to_stderr = log, result_on_stdout
         self._known: dict[str, Any] = {"job": job, "item": item}
         self._attempt: int | None = None
+        self._positions: dict[int, int] = {}  # of cells in the notebook -> among the code cells
 
     def show(self, event: Event) -> None:
         """One event of the run."""
@@ -67,7 +68,7 @@ class RunLog:
             problem=result.problem or None,
             error=(last.error_class or None) if last else None,
             message=(last.message or None) if last else None,
-            cell=last.cell if last else None,
+            cell=self._positions.get(last.cell) if last and last.cell is not None else None,
             repeated=result.repeated,
             output=str(result.output) if result.output else None,
         )
@@ -92,6 +93,7 @@ class RunLog:
             )
 
     def _show_cell(self, event: CellEvent) -> None:
+        self._positions[event.index] = event.position
         values: dict[str, Any] = {"cell": event.position, "cells": event.total}
         if event.kind == "end":
             values |= {"outcome": event.outcome.value, "seconds": round(event.seconds, 3)}

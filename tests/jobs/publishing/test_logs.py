@@ -69,6 +69,7 @@ def test_a_run_is_told_to_machines(make_job: Callable[..., Path]) -> None:
     assert (end["job"], end["outcome"], end["exit_code"], end["attempt"]) == ("sample", "failed", 1, 1)
     assert (end["cost_usd"], end["problem"], end["error"]) == ("0", None, "AssertionError")
     assert {event["run"] for event in told if event["event"] != "stderr"} == {end["run"]}
+    assert end["cell"] == [event["cell"] for event in told if event["event"] == "cell.end"][-1]
     output = [event["text"] for event in told if event["event"] == "output"]
     assert any("half and half" in text for text in output)
     assert KEY not in done.stderr

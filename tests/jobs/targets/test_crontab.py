@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
+from click.testing import CliRunner
 from cronsim import CronSim
 
+from prodkit.cli import cli
 from prodkit.errors import ConfigError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.folder import JobFolder
@@ -159,3 +161,15 @@ def test_cron_runs_the_exported_line(make_job: Callable[..., Path], mlflow_templ
     (entry,) = History(root / ".prodkit" / "jobs" / "history.db").entries("sample")
     assert (entry.outcome, entry.params) == (Outcome.OK, {"n": "it's 5%"})
     assert os.fspath(script).endswith("jobs/sample/schedule/prodkit-sample.cron.sh")
+
+
+def test_files_for_another_folder_find_their_script(make_job: Callable[..., Path], tmp_path: Path) -> None:
+    """With `--to` the crontab starts the script that was written beside it."""
+    job, folder = make_job("x = 1"), tmp_path / "elsewhere"
+    words = ["schedule", "add", str(job), "--cron", "0 6 * * *", "--target", "cron", "--to", str(folder)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    (crontab,) = folder.glob("*.crontab")
+    script = shlex.split(crontab.read_text().splitlines()[-1])[-1]
+    assert Path(script).is_file()
+    assert Path(script).parent == folder
