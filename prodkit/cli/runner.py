@@ -218,6 +218,8 @@ def _clean(project: Project, days: float | None, *, as_json: bool) -> None:
         f"removed from the journal {gone.records:,} records ({gone.requests:,} requests, {gone.bytes / 1e6:.1f} MB), "
         f"from MLflow {gone.traces:,} traces and {gone.runs:,} runs ({gone.freed / 1e6:.1f} MB of its own database)"
     )
+    if gone.decided:
+        click.echo(f"left: {gone.decided:,} runs in MLflow that somebody has decided on, without their artifacts")
     for day in gone.days_ended:
         click.echo(f"the period of a data source ended on {day}: that content can't be read any more")
     if gone.waiting:

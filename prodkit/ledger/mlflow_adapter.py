@@ -25,7 +25,7 @@ from prodkit.ledger.locks import locked
 from prodkit.ledger.mlflow_bulk import insert_traces
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError, not_mlflow, told
 from prodkit.ledger.mlflow_file import compact_file, drop_orphans, make_file
-from prodkit.ledger.mlflow_removal import remove_run
+from prodkit.ledger.mlflow_removal import RunRemoval, remove_run
 from prodkit.ledger.reach import public_uri
 from prodkit.records import FeedbackRecord
 
@@ -215,13 +215,11 @@ class Mlflow:
             for begin in range(0, len(ids), _LINKS_PER_CALL):
                 client.link_traces_to_run(ids[begin : begin + _LINKS_PER_CALL], run_id)
 
-    def delete_traces(self, trace_ids: Sequence[str]) -> None:
-        """Remove traces, after an erasure."""
+    def delete_traces(self, trace_ids: Sequence[str]) -> int:
+        """Remove traces of the experiment; how many of them it had."""
         with told():
-            for begin in range(0, len(trace_ids), _LINKS_PER_CALL):
-                self._client().delete_traces(
-                    self.experiment_id, trace_ids=list(trace_ids[begin : begin + _LINKS_PER_CALL])
-                )
+            parts = (trace_ids[begin : begin + _LINKS_PER_CALL] for begin in range(0, len(trace_ids), _LINKS_PER_CALL))
+            return sum(self._client().delete_traces(self.experiment_id, trace_ids=list(part)) for part in parts)
 
     def log_dataset(self, run_id: str, dataset: DatasetRecord) -> None:
         """Link a dataset to a run by its name, source and digest."""
@@ -270,8 +268,8 @@ class Mlflow:
                 raise UnreachableError(f"a download isn't the file: {not_mlflow().reason}")
             return data
 
-    def remove_run(self, run_id: str) -> list[str]:
-        """Remove a run with its artifacts; says what MLflow can't do."""
+    def remove_run(self, run_id: str) -> RunRemoval:
+        """Remove a run with its artifacts, as far as MLflow can."""
         with told():
             return remove_run(self._client(), self.uri, run_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,16 +12,28 @@ _GONE = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 REVIEW_TAG = "prodkit.review"
 
 
-def remove_run(client: Any, uri: str, run_id: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class RunRemoval:
+    """How it ended with one run.
+
+    Attributes:
+        removed: MLflow lists it no more, and did before.
+        decided: it stays, without its artifacts, as the record of a person's decision.
+        left: what MLflow can't do, one sentence each.
+    """
+
+    removed: bool = False
+    decided: bool = False
+    left: tuple[str, ...] = ()
+
+
+def remove_run(client: Any, uri: str, run_id: str) -> RunRemoval:
     """Remove a run; one on which a person has decided loses its artifacts and stays as the record of that.
 
     Args:
         client: MLflow's.
         uri: the tracking address.
         run_id: MLflow's id; nothing happens when there is no such run any more.
-
-    Returns:
-        What MLflow can't do, one sentence each.
     """
     from mlflow.exceptions import MlflowException
 
@@ -28,17 +41,20 @@ def remove_run(client: Any, uri: str, run_id: str) -> list[str]:
         run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code in _GONE:
-            return []
+            return RunRemoval()
         raise
-    left = _remove_artifacts(run.info.artifact_uri, uri)
+    left = tuple(_remove_artifacts(run.info.artifact_uri, uri))
     if run.data.tags.get(REVIEW_TAG):
-        return left
-    if run.info.lifecycle_stage == "active":
+        return RunRemoval(decided=True, left=left)
+    listed = run.info.lifecycle_stage == "active"
+    if listed:
         client.delete_run(run_id)
     if uri.startswith("sqlite:"):
         _store(uri)._hard_delete_run(run_id)  # noqa: SLF001  what `mlflow gc` does
-        return left
-    return [*left, "a deleted run stays in the server's database until its operator runs `mlflow gc`"]
+        return RunRemoval(listed, left=left)
+    return RunRemoval(
+        listed, left=(*left, "a deleted run stays in the server's database until its operator runs `mlflow gc`")
+    )
 
 
 def _store(uri: str) -> Any:

@@ -1,6 +1,7 @@
 """Prints the table of acts and servers: `python tests/servers/matrix_table.py [words that name the servers]`.
 
-Each cell is played as `test_matrix.py` does, and read back with MLflow's own client. It takes a while.
+Each cell is played as `test_matrix.py` does, and read back with MLflow's own client. It takes a while. What it says
+meanwhile (`2> FILE`) makes the table again without playing, also of several such files: `--of FILE...`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,22 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 HERE = Path(__file__).parent
+MARK = "matrix|"
+
+
+def read(paths: list[str]) -> Iterator[str]:
+    """The lines of these files, one after another."""
+    for path in paths:
+        yield from Path(path).read_text().splitlines()
 
 
 def cells(words: list[str]) -> list[str]:
@@ -23,16 +35,23 @@ def cells(words: list[str]) -> list[str]:
     return [one for one in found if not words or any(word in one.partition("[")[2] for word in words)]
 
 
-def play(words: list[str]) -> dict[str, dict[str, str]]:
-    """Server -> act -> how it ended, as the cells come."""
+def play(words: list[str]) -> Iterator[str]:
+    """Its lines, as the cells come."""
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-m", "slow", "--timeout", "7200", *cells(words)]
-    ends: dict[str, dict[str, str]] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HERE.parents[1]) as running:
         for line in running.stdout or ():
-            if line.startswith("matrix|"):
-                _, server, act, end = line.rstrip("\n").split("|", 3)
-                ends.setdefault(server, {})[act] = end
-                print(f"{server}: {act}: {end}", file=sys.stderr, flush=True)
+            if line.startswith(MARK):
+                print(line, end="", file=sys.stderr, flush=True)
+                yield line
+
+
+def collect(lines: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Server -> act -> how it ended; a cell that was played again counts as it ended then."""
+    ends: dict[str, dict[str, str]] = {}
+    for line in lines:
+        if line.startswith(MARK):
+            _, server, act, end = line.rstrip("\n").split("|", 3)
+            ends.setdefault(server, {})[act] = end
     return ends
 
 
@@ -41,12 +60,21 @@ def show(ends: dict[str, dict[str, str]]) -> bool:
     table = Table("act", *ends)
     acts = dict.fromkeys(act for column in ends.values() for act in column)
     for act in acts:
-        table.add_row(act, *(("ok" if column.get(act) == "ok" else "FAILS") for column in ends.values()))
-    Console(width=220).print(table)
-    told = [end for column in ends.values() for end in column.values()]
-    print(f"{told.count('ok')} of {len(told)} cells are well")
-    return told.count("ok") == len(told) > 0
+        table.add_row(act, *(_word(column.get(act)) for column in ends.values()))
+    Console(width=260).print(table)
+    for server, column in ends.items():
+        for act, end in column.items():
+            if end != "ok":
+                print(f"{server}: {act}: {end}")
+    played = [end for column in ends.values() for end in column.values()]
+    print(f"{played.count('ok')} of {len(acts) * len(ends)} cells are well")
+    return played.count("ok") == len(acts) * len(ends) > 0
+
+
+def _word(end: str | None) -> str:
+    return "-" if end is None else "ok" if end == "ok" else "FAILS"
 
 
 if __name__ == "__main__":
-    sys.exit(0 if show(play(sys.argv[1:])) else 1)
+    asked = sys.argv[1:]
+    sys.exit(0 if show(collect(read(asked[1:]) if asked[:1] == ["--of"] else play(asked))) else 1)

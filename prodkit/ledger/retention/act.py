@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ class Removed:
 
     Attributes:
         records, requests, segments, bytes: of the journal.
-        traces, runs: of MLflow.
+        traces, runs: of MLflow, that it listed before and lists no more.
+        decided: runs that stay in MLflow without their artifacts, because a person has decided on them.
         freed: bytes of the project's own MLflow database.
         days_ended: days on which the shorter period of a data source had ended: that content can't be read any more.
         waiting: segments that are old enough, of which not all is in MLflow yet.
@@ -59,6 +61,7 @@ class Removed:
     bytes: int = 0
     traces: int = 0
     runs: int = 0
+    decided: int = 0
     freed: int = 0
     days_ended: tuple[str, ...] = ()
     waiting: int = 0
@@ -121,6 +124,7 @@ class _Cleaner:
         self._shipments = Shipments(self._places)
         self._outbox = Outbox(self._places.state / OUTBOX)
         self._left: list[str] = []
+        self._gone: Counter[str] = Counter()  # counted as it goes: an MLflow that fails in the middle has lost these
 
     def cursors(self) -> dict[str, Cursor]:
         """How far each stream was shipped; none when nothing ever was."""
@@ -140,9 +144,9 @@ class _Cleaner:
             self._unlink(plan)
         for day in ended:
             self._ledger.keyring.erase(events.until(day))
-        traces, runs, freed = self._work_off(most)
-        done = replace(_of(plan), traces=traces, runs=runs, freed=freed, days_ended=tuple(ended))
-        return replace(done, left=tuple(self._left))
+        self._work_off(most)
+        done = {field: self._gone[field] for field in ("traces", "runs", "decided", "freed")}
+        return replace(_of(plan), **done, days_ended=tuple(ended), left=tuple(self._left))
 
     def _renew(self, before: datetime) -> None:
         """Begin a new segment where the last one of a stream is old enough, so that it needn't stay as the head."""
@@ -180,8 +184,7 @@ class _Cleaner:
             segment.path.unlink(missing_ok=True)
             self._shipments.forget_rejections(segment.stream, seq)
 
-    def _work_off(self, most: int | None) -> tuple[int, int, int]:
-        traces = runs = freed = 0
+    def _work_off(self, most: int | None) -> None:
         for destination in self._outbox.destinations():
             mlflow = connect(self._ledger.project, self._places, destination)
             where = describe(destination, self._ledger.project.root)
@@ -189,38 +192,35 @@ class _Cleaner:
                 self._left.append(f"MLflow at {where} can't be reached ({reason}); it follows with the next cleaning")
                 continue
             try:
-                here = self._traces(mlflow, destination, most), self._runs(mlflow, destination, most)
-                freed += self._forget(mlflow, destination)
+                self._traces(mlflow, destination, most)
+                self._runs(mlflow, destination, most)
+                self._forget(mlflow, destination)
             except (RejectedError, UncertainError, UnreachableError, sqlite3.Error) as error:
                 self._left.append(f"MLflow at {where}: {error}; it follows with the next cleaning")
-                continue
-            traces, runs = traces + here[0], runs + here[1]
-        return traces, runs, freed
 
-    def _forget(self, mlflow: Mlflow, destination: str) -> int:
+    def _forget(self, mlflow: Mlflow, destination: str) -> None:
         """Take the bytes of what was removed out of the file, too, even when an earlier cleaning was killed before."""
-        if not self._outbox.take(destination, "bytes", 1):
-            return 0
-        freed = mlflow.forget()
-        self._outbox.done(destination, "bytes", ["all"])
-        return freed
+        if self._outbox.take(destination, "bytes", 1):
+            self._gone["freed"] += mlflow.forget()
+            self._outbox.done(destination, "bytes", ["all"])
 
-    def _traces(self, mlflow: Mlflow, destination: str, most: int | None) -> int:
-        gone = 0
-        while (most is None or gone < most) and (ids := self._outbox.take(destination, "trace", _BATCH)):
+    def _traces(self, mlflow: Mlflow, destination: str, most: int | None) -> None:
+        asked = 0
+        while (most is None or asked < most) and (ids := self._outbox.take(destination, "trace", _BATCH)):
             self._outbox.add(destination, "bytes", ["all"])
-            mlflow.delete_traces(ids)
+            self._gone["traces"] += mlflow.delete_traces(ids)
             self._outbox.done(destination, "trace", ids)
-            gone += len(ids)
-        return gone
+            asked += len(ids)
 
-    def _runs(self, mlflow: Mlflow, destination: str, most: int | None) -> int:
-        gone = 0
-        while (most is None or gone < most) and (ids := self._outbox.take(destination, "run", _BATCH)):
+    def _runs(self, mlflow: Mlflow, destination: str, most: int | None) -> None:
+        asked = 0
+        while (most is None or asked < most) and (ids := self._outbox.take(destination, "run", _BATCH)):
             self._outbox.add(destination, "bytes", ["all"])
             for run_id in ids:
-                self._left += [one for one in mlflow.remove_run(run_id) if one not in self._left]
+                done = mlflow.remove_run(run_id)
+                self._gone["runs"] += done.removed
+                self._gone["decided"] += done.decided
+                self._left += [one for one in done.left if one not in self._left]
             self._shipments.forget_runs(destination, ids)
             self._outbox.done(destination, "run", ids)
-            gone += len(ids)
-        return gone
+            asked += len(ids)
