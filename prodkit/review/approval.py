@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from prodkit.errors import ConfigError
+from prodkit.errors import ConfigError, TransientError
 from prodkit.ledger import Ledger
 from prodkit.ledger.review import approve_prompts, prompts_of, run_tree, runs_tagged
 from prodkit.records import now
@@ -15,6 +15,8 @@ from prodkit.review.verdicts import APPROVED, REJECTED, Verdict, latest
 
 if TYPE_CHECKING:
     from prodkit.manifest import Project
+
+_PATIENCE = 180.0  # seconds for a server that is slow; one that is away ends it at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def decide(
 
     Raises:
         ConfigError: `review.no-run`; `review.nobody` without a person; `review.no-note`, a rejection without a reason.
+        TransientError: `review.pending`, MLflow doesn't take it now.
     """
     if not person.strip():
         raise ConfigError("review.nobody", "A decision needs a person.", fix="say --by NAME, or set git's user.email")
@@ -94,10 +97,10 @@ def _record(project: Project, decision: Decision) -> None:
             decision.digest,
         ).as_tags(),
     )
-    report = ledger.flush()
+    report = ledger.flush(_PATIENCE)
     if report.pending:
-        raise ConfigError(
+        raise TransientError(
             "review.pending",
             f"The decision is in the journal but hasn't reached MLflow: {report.reason}",
-            fix="`prodkit audit sync` when MLflow answers again",
+            fix="the same command again when MLflow answers: it also marks the prompts and renews the page",
         )

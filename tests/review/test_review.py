@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from prodkit.cli import cli
-from prodkit.errors import ConfigError
+from prodkit.errors import ConfigError, TransientError
 from prodkit.ledger import Ledger
+from prodkit.ledger.ledger import FlushReport
 from prodkit.ledger.review import runs_tagged
 from prodkit.records import DatasetRecord, RunHandle, RunSpec, Status
 from prodkit.review import decide, gather, publish, require_approval, to_html, to_markdown
@@ -384,3 +385,13 @@ def test_one_question_is_asked_once(triage: Project):
     facts = gather(triage, runs_tagged(triage, "prodkit.key", "both")[0].run_id)
     assert len(facts.prompts) == len({first.key, second.key})
     assert facts.findings.count("No version of the prompt `triage` was approved before.") == 1
+
+
+def test_a_decision_that_mlflow_does_not_take_now_is_one_to_try_again(triage, job_run, monkeypatch):
+    """It is no fault of the set-up: exit code 75, and the same command makes it whole afterwards."""
+    with monkeypatch.context() as away:
+        away.setattr(Ledger, "flush", lambda *_: FlushReport(0, 1, "nobody answers"))
+        with pytest.raises(TransientError, match=r"review\.pending.*nobody answers"):
+            decide(triage, job_run.run_id, verdict="approved", person="ana", note="")
+    decide(triage, job_run.run_id, verdict="approved", person="ana", note="")
+    assert "approved" in {run.tags.get("prodkit.review") for run in runs_tagged(triage, "prodkit.key", job_run.key)}

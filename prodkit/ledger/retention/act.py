@@ -145,8 +145,9 @@ class _Cleaner:
         for day in ended:
             self._ledger.keyring.erase(events.until(day))
         self._work_off(most)
-        done = {field: self._gone[field] for field in ("traces", "runs", "decided", "freed")}
-        return replace(_of(plan), **done, days_ended=tuple(ended), left=tuple(self._left))
+        gone = self._gone
+        done = replace(_of(plan), traces=gone["traces"], runs=gone["runs"], decided=gone["decided"])
+        return replace(done, freed=gone["freed"], days_ended=tuple(ended), left=tuple(self._left))
 
     def _renew(self, before: datetime) -> None:
         """Begin a new segment where the last one of a stream is old enough, so that it needn't stay as the head."""
