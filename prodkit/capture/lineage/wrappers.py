@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -36,14 +37,22 @@ _OPENERS = ("pyarrow.OSFile", "pyarrow.memory_map")
 
 def install() -> None:
     """Wrap what is imported already, and the rest when it is imported."""
-    import wrapt
-
     from prodkit.capture.lineage.clients import PATCHES
 
     for module in dict.fromkeys(readers.module for readers in READERS):
-        wrapt.register_post_import_hook(_wrap_readers, module)
+        patch_module(module, _wrap_readers)
     for name, patch in PATCHES.items():
-        wrapt.register_post_import_hook(patch, name)
+        patch_module(name, patch)
+
+
+def patch_module(name: str, patch: Callable[[Any], None]) -> None:
+    """Call `patch` with a module: now where it is imported, or as soon as it is."""
+    import wrapt
+
+    if name in sys.modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)  # waits for another thread that is in the middle of importing it
+    wrapt.register_post_import_hook(patch, name)
 
 
 def _wrap_readers(module: Any) -> None:
