@@ -174,12 +174,13 @@ class Cargo:
         if content is None:  # erased before it was shipped
             return None
         call = events.read_call(entry.public, content) if entry.kind == events.CALL else None
+        requests = entry.public["requests"] if call is None else [call.request_id]
         if call is not None and call.span is not None:
             span, tags, metadata = telling.alone(call, call.span, self._mlflow.experiment_id)
-            spans, requests = [span], [call.request_id]
+            spans = [span]
         else:
-            spans, tags, metadata = content["spans"], content["tags"], content["metadata"]
-            requests = entry.public["requests"]
+            said = content if call is None else content["trace"]
+            spans, tags, metadata = said["spans"], said["tags"], said["metadata"]
         run_id = self._run_id(entry.public["run_key"])
         if run_id:  # each label is a row and two index entries of each trace
             tags, metadata = _without(tags, _RUN_TAGS), _without(metadata, _RUN_METADATA)

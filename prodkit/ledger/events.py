@@ -8,7 +8,7 @@ what a reader would assume: most are empty on most calls.
 from __future__ import annotations
 
 from dataclasses import fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,10 +46,11 @@ _PRIVATE = ("prompt", "response", "error", "user", "session", "parameters")
 _AS_IT_IS = tuple(
     field.name
     for field in fields(CallRecord)
-    if field.name not in {*_PRIVATE, "span", "started", "ended", "usage", "cost", "attempts", "expires"}
+    if field.name not in {*_PRIVATE, "span", "started", "ended", "usage", "cost", "attempts", "served_by", "expires"}
 )
 _PRIVATE_OF_SPAN = ("tags", "metadata", "failure")
 _SECONDS_DIGITS = 6
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class _Sparse(NamedTuple):
@@ -78,13 +79,37 @@ _of_private = _sparse(CallRecord, tuple(name for name in _PRIVATE if name != "pa
 _of_span = _sparse(CallSpan, ("name", "kind", "content", "message_format"))
 
 
-def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Mapping[str, int]) -> Event:
-    """One request: who sent what, from where, to which model, what it cost; with the span of one that stands alone."""
+def trace_events(trace: TraceRecord, pseudonym: Callable[[str], str], redactions: Mapping[str, int]) -> list[Event]:
+    """The records of a finished trace: one for each call, and one for the spans.
+
+    Spans hold what their calls hold: where there is one call, its record holds both, and each word is written once.
+    """
+    if trace.spans and len(trace.calls) == 1 and _is_of(trace, trace.calls[0]):
+        return [call_event(trace.calls[0], pseudonym, redactions, trace)]
+    written = [call_event(call, pseudonym, redactions) for call in trace.calls]
+    return [*written, trace_event(trace, pseudonym)] if trace.spans else written
+
+
+def _is_of(trace: TraceRecord, call: CallRecord) -> bool:
+    """Whether a call says of its trace what the trace's own record would say."""
+    return (trace.trace_id, trace.run_key) == (call.trace_id, call.run_key) and call.span is None
+
+
+def call_event(
+    call: CallRecord,
+    pseudonym: Callable[[str], str],
+    redactions: Mapping[str, int],
+    trace: TraceRecord | None = None,
+) -> Event:
+    """One request: who sent what, from where, to which model, what it cost.
+
+    With the span of one that stands alone, or all spans of the trace whose only call it is.
+    """
     public = {"run_key": call.run_key, **_of_call.of(call)}
-    public |= {"started": call.started.isoformat(), "ended": call.ended.isoformat()}
+    public["started"] = call.started.isoformat()
+    public["took"] = (call.ended - call.started) // _MICROSECOND
     public |= {"usage": _of_usage.of(call.usage), "cost": _plain(_of_cost.of(call.cost))}
-    if call.attempts:
-        public["attempts"] = [_attempt_of(attempt) for attempt in call.attempts]
+    public |= _how_served(call)
     if call.expires is not None:
         public["expires"] = call.expires.isoformat()
     public["subject"] = pseudonym(call.user)
@@ -96,13 +121,30 @@ def call_event(call: CallRecord, pseudonym: Callable[[str], str], redactions: Ma
         public["redactions"] = dict(redactions)
     private = _of_private.of(call) | {"parameters": call.parameters}
     users: tuple[str, ...] = (call.user,) if call.user else ()
-    if call.span is not None:
-        users = users_of(call.span.metadata, [call])
-        public["span"] = _of_span.of(call.span)
+    if (labelled := trace or call.span) is not None:
+        users = users_of(labelled.metadata, [call])
         if (subjects := [pseudonym(user) for user in users]) != [public["subject"]]:
             public["subjects"] = subjects
+    if trace is not None:
+        public["spans"] = len(trace.spans)
+        private["trace"] = _content_of(trace)
+    elif call.span is not None:
+        public["span"] = _of_span.of(call.span)
         private["span"] = {key: value for key in _PRIVATE_OF_SPAN if (value := getattr(call.span, key))}
     return Event(CALL, public, private, (*users, *_until([call])))
+
+
+def _how_served(call: CallRecord) -> dict[str, Any]:
+    """By whom and with which attempts; most calls have one that went well, at the target that their model names."""
+    target = f"{call.provider}/{call.model}"
+    if call.served_by == target and len(call.attempts) == 1:
+        [only] = call.attempts
+        if only == Attempt(target, "", only.seconds):
+            return {"once": round(only.seconds, _SECONDS_DIGITS)}
+    said: dict[str, Any] = {"served_by": call.served_by} if call.served_by else {}
+    if call.attempts:
+        said["attempts"] = [_attempt_of(attempt) for attempt in call.attempts]
+    return said
 
 
 def _attempt_of(attempt: Attempt) -> dict[str, Any]:
@@ -128,14 +170,22 @@ def read_call(public: Mapping[str, Any], private: Mapping[str, Any] | None) -> C
     """A request read back; its content is None after an erasure."""
     known = {field.name for field in fields(CallRecord)}
     values: dict[str, Any] = {key: value for key, value in public.items() if key in known}
-    values.update(private or {"parameters": dict(public.get("settings", {}))})
+    said = {key: value for key, value in private.items() if key in known} if private else None
+    values.update(said or {"parameters": dict(public.get("settings", {}))})
     values["span"] = _read_span(public.get("span"), (private or {}).get("span"))
-    values["started"], values["ended"] = (datetime.fromisoformat(values[key]) for key in ("started", "ended"))
+    values["started"] = datetime.fromisoformat(values["started"])
+    if "took" in public:
+        values["ended"] = values["started"] + public["took"] * _MICROSECOND
+    else:  # as 0.1.0 wrote it
+        values["ended"] = datetime.fromisoformat(values["ended"])
     values["status"] = Status(values["status"])
     values["usage"] = Usage(**values["usage"])
     values["cost"] = _read_cost(values["cost"])
     values["expires"] = date.fromisoformat(values["expires"]) if values.get("expires") else None
     values["attempts"] = tuple(_read_attempt(attempt) for attempt in values.get("attempts", ()))
+    if "once" in public:
+        values["served_by"] = f"{public.get('provider', '')}/{public.get('model', '')}"
+        values["attempts"] = (Attempt(values["served_by"], "", public["once"]),)
     values |= {name: tuple(values.get(name, ())) for name in ("prompts", "datasets")}
     return CallRecord(**values)
 
@@ -151,8 +201,11 @@ def trace_event(trace: TraceRecord, pseudonym: Callable[[str], str]) -> Event:
         "prompts": sorted({uri for call in trace.calls for uri in call.prompts}),
         "subjects": [pseudonym(user) for user in users],
     }
-    private = {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
-    return Event(TRACE, public, private, (*users, *_until(trace.calls)))
+    return Event(TRACE, public, _content_of(trace), (*users, *_until(trace.calls)))
+
+
+def _content_of(trace: TraceRecord) -> dict[str, Any]:
+    return {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
 
 
 def until(day: str) -> str:
@@ -167,8 +220,8 @@ def _until(calls: Sequence[CallRecord]) -> tuple[str, ...]:
 
 
 def is_trace(entry: Entry) -> bool:
-    """Whether a record is one of a trace: of its spans, or of a call that stands alone."""
-    return entry.kind == TRACE or (entry.kind == CALL and "span" in entry.public)
+    """Whether a record is one of a trace: of its spans, or of its only call."""
+    return entry.kind == TRACE or (entry.kind == CALL and ("span" in entry.public or "spans" in entry.public))
 
 
 def feedback_event(feedback: FeedbackRecord, users: tuple[str, ...]) -> Event:

@@ -175,7 +175,8 @@ class Ledger:
     def log_trace(self, trace: TraceRecord) -> dict[str, int]:
         """Clean a finished trace and write it with its calls to the journal; it ships in the background.
 
-        A trace without spans is that of one call, whose own record tells of its span.
+        The spans of a trace with one call go into the call's record; a trace without spans is that of one call, whose
+        record tells of its span.
 
         Returns:
             How many findings of each class were taken out of it; a text that stands in it several times counts once.
@@ -185,10 +186,7 @@ class Ledger:
         """
         cleaning = self._cleaning(once=True)
         cleaned = cleaning.trace(trace)
-        written = [events.call_event(call, self.keyring.pseudonym, cleaning.counts) for call in cleaned.calls]
-        if cleaned.spans:
-            written.append(events.trace_event(cleaned, self.keyring.pseudonym))
-        self._append(*written)
+        self._append(*events.trace_events(cleaned, self.keyring.pseudonym, cleaning.counts))
         return dict(cleaning.counts)
 
     def log_feedback(self, feedback: FeedbackRecord, *, user: str = "") -> None:

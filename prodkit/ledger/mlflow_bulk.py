@@ -23,6 +23,7 @@ _METADATA_LENGTH = 250
 _PREVIEW = 300  # characters: what a list of traces shows; MLflow would keep 1,000 of a text that the span holds anyway
 _PACKED = (",", ":")
 _COST = "mlflow.llm.cost"
+_ATTACHMENT = "mlflow-attachment:"
 _COLUMNS = {
     "trace_info": {
         "request_id", "experiment_id", "timestamp_ms", "execution_time_ms", "status", "client_request_id",
@@ -161,7 +162,9 @@ class _Rows:
         stored = [self._translate(span) for span in spans]
         self.rows["spans"] += [self._span(span, content) for span, content in zip(spans, stored, strict=True)]
         self.rows["trace_info"].append(self._info(trace, spans, stored))
-        self._add_labels(trace)
+        self._add_labels(
+            trace, attached=any(_ATTACHMENT in row["content"] for row in self.rows["spans"][-len(spans) :])
+        )
 
     def _translate(self, span: Any) -> dict[str, Any]:
         """MLflow's translation, without its price look-up: who records the call prices it, and unpriced stays so.
@@ -198,7 +201,12 @@ class _Rows:
             "status": span.status.status_code,
             "start_time_unix_nano": span.start_time_ns,
             "end_time_unix_nano": span.end_time_ns,
-            "content": json.dumps(content, cls=mlflow.TraceJSONEncoder, ensure_ascii=False, separators=_PACKED),
+            "content": json.dumps(
+                {**content, "attributes": {key: _repacked(value) for key, value in attributes.items()}},
+                cls=mlflow.TraceJSONEncoder,
+                ensure_ascii=False,
+                separators=_PACKED,
+            ),
             **{key: mlflow.finite_float_or_none(cost.get(key)) for key in ("input_cost", "output_cost", "total_cost")},
             "model_name": model,
             "model_provider": provider,
@@ -243,13 +251,16 @@ class _Rows:
         preview = self._mlflow._get_truncated_preview(value, role=role) if value else None  # noqa: SLF001
         return preview if preview is None or len(preview) <= _PREVIEW else preview[: _PREVIEW - 3] + "..."
 
-    def _add_labels(self, trace: OutgoingTrace) -> None:
-        where = self._store._get_trace_artifact_location_tag(self._experiment, trace.trace_id)  # noqa: SLF001
-        tags = {**trace.tags, where.key: where.value, "mlflow.trace.spansLocation": "TRACKING_STORE"}
+    def _add_labels(self, trace: OutgoingTrace, *, attached: bool) -> None:
+        tags = {**trace.tags, "mlflow.trace.spansLocation": "TRACKING_STORE"}
+        if attached:  # spans lie in the database; a folder of files is asked for only where a span names one of them
+            where = self._store._get_trace_artifact_location_tag(self._experiment, trace.trace_id)  # noqa: SLF001
+            tags[where.key] = where.value
         tags.pop("mlflow.traceName", None)  # a column of its own
         metadata = {key: value[:_METADATA_LENGTH] for key, value in trace.metadata.items()}
         for key in self._mlflow.PROMOTED_TRACE_METADATA_KEYS:  # likewise: session, tokens, cost
             metadata.pop(key, None)
+        metadata.pop("mlflow.trace_schema.version", None)  # MLflow's `log_spans` doesn't write it either
         if trace.run_id:
             metadata["mlflow.sourceRun"] = trace.run_id
         if trace.prompts:
@@ -269,6 +280,18 @@ class _Rows:
             }
             for name, version in trace.prompts
         ]
+
+
+def _repacked(value: Any) -> Any:
+    """An attribute as MLflow reads it, JSON in JSON, without blanks between its parts and with letters as they are."""
+    if not isinstance(value, str) or value[:1] not in {"{", "[", '"'}:
+        return value
+    try:
+        text = json.dumps(json.loads(value), ensure_ascii=False, separators=_PACKED)
+        text.encode("utf-8")  # half a surrogate pair can only be kept as an escape
+    except (ValueError, RecursionError):
+        return value
+    return text if len(text) < len(value) else value
 
 
 def _object(text: Any) -> dict[str, Any]:

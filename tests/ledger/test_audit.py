@@ -236,4 +236,4 @@ def test_sync_without_mlflow_says_why_and_that_a_retry_helps(project, open_ledge
     result = run_audit("sync")
     assert result.exit_code == 75
     assert "refused" in result.output
-    assert "2 wait" in result.output
+    assert "1 wait" in result.output

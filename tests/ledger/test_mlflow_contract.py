@@ -37,7 +37,10 @@ def twin(trace):
 
 
 def shown(client, trace_id):
-    """All that a reviewer can see of a trace, without its id and without what only carried labels."""
+    """All that a reviewer can see of a trace, without its id and without what only carried labels.
+
+    The folder for attachments is left out: MLflow names one for every trace, ours for those that have attachments.
+    """
     trace = client.get_trace(trace_id)
     info = trace.info
     text = repr(
@@ -47,7 +50,7 @@ def shown(client, trace_id):
             info.state,
             info.request_preview,
             info.response_preview,
-            sorted(info.tags.items()),
+            sorted((key, value) for key, value in info.tags.items() if key != "mlflow.artifactLocation"),
             sorted((key, value) for key, value in info.trace_metadata.items() if key != "mlflow.sourceRun"),
             info.token_usage,
             [

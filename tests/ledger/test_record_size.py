@@ -21,7 +21,7 @@ from prodkit.ledger.keys import Keyring
 from prodkit.ledger.packing import DICTIONARY, pack, unpack
 from prodkit.ledger.places import Places
 from prodkit.ledger.segments import list_segments
-from prodkit.records import Attempt, CallRecord, CallSpan, Cost, Status, Usage
+from prodkit.records import Attempt, CallRecord, CallSpan, Cost, Status, TraceRecord, Usage
 
 BARE = CallRecord(
     "req-1", "cell", datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC), Status.OK
@@ -158,6 +158,83 @@ def test_a_usual_call_takes_less_than_1500_bytes_of_the_journal(tmp_path):
     journal.append_all([events.call_event(call, journal._keyring.pseudonym, {})])
     journal.close()
     assert list_segments(places.journal)[0].path.stat().st_size - before < 1500
+
+
+ONCE = (Attempt("openai/gpt-4o-mini", "", 0.5),)
+"""A call that went well at once."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"served_by": ""},
+        {"attempts": ()},
+        {"attempts": (*ONCE, *ONCE)},
+        {"attempts": (dataclasses.replace(ONCE[0], waited=1.0),)},
+        {"attempts": (dataclasses.replace(ONCE[0], failure_class="overloaded"),)},
+        {"provider": "", "model": "", "served_by": "/", "attempts": (Attempt("/", "", 0.5),)},
+        {"ended": FULL.started},
+        {"ended": FULL.started.replace(microsecond=7)},
+    ],
+)
+def test_a_call_that_went_well_at_once_is_read_as_it_was(change):
+    """Target, attempts and end are left out where the other fields give them, and only there."""
+    call = dataclasses.replace(FULL, **{"served_by": "openai/gpt-4o-mini", "attempts": ONCE, **change})
+    event = events.call_event(call, str.upper, {})
+    read = events.read_call(json.loads(json.dumps(event.public)), json.loads(json.dumps(event.private)))
+    assert read == call
+    if not change:
+        assert "attempts" not in event.public
+
+
+BELOW = dataclasses.replace(FULL, span=None)
+"""A call whose spans are its trace's."""
+
+
+def _trace(*calls: CallRecord) -> TraceRecord:
+    spans = tuple({"attributes": {"mlflow.spanInputs": json.dumps(call.prompt)}} for call in calls)
+    return TraceRecord(BELOW.trace_id, spans, calls, "run-1", {"a": "b"}, {"mlflow.trace.user": "u1"})
+
+
+def test_a_trace_with_one_call_is_one_record():
+    """The record of the only call holds all spans; the call is read from it as if it stood alone."""
+    trace = _trace(BELOW)
+    [event] = events.trace_events(trace, str.upper, {})
+    assert (event.kind, event.public["spans"], event.subjects) == (events.CALL, 1, ("u1",))
+    assert event.private["trace"] == {"spans": list(trace.spans), "tags": trace.tags, "metadata": trace.metadata}
+    read = events.read_call(json.loads(json.dumps(event.public)), json.loads(json.dumps(event.private)))
+    assert read == BELOW
+    assert events.read_call(event.public, None).attempts == BELOW.attempts
+
+
+def test_a_record_is_sealed_for_everybody_that_its_spans_name():
+    """Where a trace names another person than its call does, losing the key of either takes the content away."""
+    [event] = events.trace_events(
+        dataclasses.replace(_trace(BELOW), metadata={"mlflow.trace.user": "u2"}), str.upper, {}
+    )
+    assert (event.subjects, event.public["subject"], event.public["subjects"]) == (("u1", "u2"), "U1", ["U1", "U2"])
+
+
+@pytest.mark.parametrize("other", [{"trace_id": "tr-" + "1" * 32}, {"request_id": "req-3"}])
+def test_a_trace_with_other_calls_has_a_record_of_its_own(other):
+    """Several calls, or one that names another trace, leave the spans to a record beside theirs."""
+    second = dataclasses.replace(BELOW, **other)
+    calls = (BELOW, second) if "request_id" in other else (second,)
+    *first, last = events.trace_events(_trace(*calls), str.upper, {})
+    assert [event.kind for event in first] == [events.CALL] * len(calls)
+    assert (last.kind, last.public["requests"]) == (events.TRACE, [call.request_id for call in calls])
+    assert all("trace" not in event.private for event in first)
+
+
+def test_a_prompt_of_a_trace_takes_its_room_once(tmp_path):
+    """A call below a span of the user's own takes hardly more than its text: the second copy is a reference."""
+    keyring = Keyring(Places(tmp_path / ".prodkit").keys)
+    text = "".join(random.Random(7).choices("etaoinshrdlu ", k=2000))
+    call = dataclasses.replace(BELOW, prompt=text)
+    _, alone = keyring.seal(call.prompt)
+    _, sealed = keyring.seal(events.trace_events(_trace(call), str.upper, {})[0].private)
+    assert len(sealed) < len(alone) + 500
 
 
 def test_packing_gives_back_every_byte():
