@@ -24,6 +24,7 @@ MARKS: dict[Level, str] = {
 OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 500_000_000
 DAYS_LEFT = 30.0
+_ALL = "everything that prodkit writes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +142,36 @@ def _writing(project: Project) -> Iterator[Finding]:
         yield Finding("error", "files", f"{project.state} can't be written", f"chmod u+w {project.root}")
         return
     free = shutil.disk_usage(project.state).free
-    yield Finding("ok", "files", f"everything that prodkit writes lies under {project.state}")
+    what = "what this machine keeps for itself (journal, notebooks, kept outputs)" if _is_shared(project) else _ALL
+    yield Finding("ok", "files", f"{what} lies under {project.state}")
     if free < FREE_BYTES:
         yield Finding("warning", "files", f"only {free // 1_000_000} MB are free there", "make room on this disk")
+
+
+def _is_shared(project: Project) -> bool:
+    from prodkit.stores.address import state_url
+
+    try:
+        return bool(state_url(project))
+    except ProdkitError:  # an address that is wrong is a finding of its own
+        return True
+
+
+def _state(project: Project) -> Iterator[Finding]:
+    """The server that several machines share, where the project names one."""
+    from prodkit.stores.opening import look_at_shared
+
+    shared = look_at_shared(project)
+    if shared is None:
+        return
+    where = f"{shared.where} answers, schema {shared.namespace}"
+    if shared.present:
+        yield Finding("ok", "state", f"budgets, locks, keys and the history of runs: {where}")
+    elif shared.may_make:
+        yield Finding("ok", "state", f"{where}, which isn't there yet and is made at the first use")
+    else:
+        fix = f'CREATE SCHEMA "{shared.namespace}" AUTHORIZATION the user, or GRANT CREATE ON the database to the user'
+        yield Finding("error", "state", f"{where}, which isn't there, and this user may not make it", fix)
 
 
 def _size(project: Project) -> Iterator[Finding]:
@@ -210,6 +238,7 @@ CHECKS: tuple[Callable[[Project], Iterator[Finding]], ...] = (
     _owners,
     _secrets,
     _writing,
+    _state,
     _size,
     _mlflow,
     _keys,

@@ -1,4 +1,8 @@
-"""Runs whose runner was killed: the next run of the job writes down for them what nobody was left to write."""
+"""Runs whose runner was killed: the next run of the job writes down for them what nobody was left to write.
+
+Projects in several folders may share one history, each with an MLflow of its own. So that a run is lost is known to all
+of them, and it is closed by the one that has its records, or by any that finds it in its MLflow.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ from prodkit.jobs.ends import Outcome
 from prodkit.jobs.saving import write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from prodkit.jobs.history import History
+    from prodkit.jobs.history import Entry, History
     from prodkit.jobs.publishing import Publisher
     from prodkit.manifest import Project
 
@@ -25,7 +30,7 @@ def close_lost(history: History, job: str, place: Path, publisher: Publisher, *,
     """Close the lost runs of a job in the ledger and in their notebooks, each once.
 
     Args:
-        history: what ran.
+        history: what ran. A run that only another folder can close stays as it is there, and is no problem here.
         job: the job's name; its lock must be held.
         place: the folder that holds the folders of the job's runs.
         publisher: where runs are closed.
@@ -35,18 +40,32 @@ def close_lost(history: History, job: str, place: Path, publisher: Publisher, *,
         What couldn't be closed, in one line; the next run tries again.
     """
     try:
-        lost = [entry for entry in history.lost(job, parent=parent) if entry.error != _CLOSED]
+        lost = history.not_closed(job, parent=parent)
         if not lost:
             return ""
-        publisher.close_lost([entry.run for entry in lost if entry.is_here])
-        publisher.close_lost_elsewhere([entry.run_id for entry in lost if entry.run_id and not entry.is_here])
-        for entry in lost:
-            for notebook in sorted((place / entry.run).glob("attempt-*.ipynb")):
-                tell_lost(notebook)
-            history.note(entry.run, error=_CLOSED)
+        ours = [entry.run for entry in lost if _is_ours(entry, history, place, publisher)]
+        if ours:
+            publisher.close_lost(ours)
+            _note_closed(history, ours, place)
+        theirs = {entry.run: entry.run_id for entry in lost if entry.run not in ours}
+        _note_closed(history, publisher.close_lost_elsewhere(theirs), place)
     except Exception as error:  # of an earlier run: it mustn't keep this one from its work
         return told("A run that was killed couldn't be closed", error)
     return ""
+
+
+def _is_ours(entry: Entry, history: History, place: Path, publisher: Publisher) -> bool:
+    """Whether the journal of this folder has the run. A shared history has runs of other folders on this host, too."""
+    if not history.shared and entry.is_here:
+        return True
+    return (place / entry.run).is_dir() or publisher.knows(entry.run)
+
+
+def _note_closed(history: History, runs: Iterable[str], place: Path) -> None:
+    for run in runs:
+        for notebook in sorted((place / run).glob("attempt-*.ipynb")):
+            tell_lost(notebook)
+        history.note(run, error=_CLOSED, closed=1)
 
 
 def tell_lost(path: Path) -> bool:

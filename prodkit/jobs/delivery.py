@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ProdkitError
+from prodkit.jobs.identifying import fill_record, note_ids
 from prodkit.jobs.outbox import PAGE, RECORDS, Outbox
 
 if TYPE_CHECKING:
@@ -75,9 +76,24 @@ def deliver(
     deadline = time.monotonic() + (limit if seconds is None else seconds)
     delivery = _Delivery(publisher, outbox, project, page, stop, deadline)
     try:
-        return delivery.go(run)
+        done = delivery.go(run)
     except Exception as error:
-        return Delivered(0, len(_listed(outbox)), told("A run couldn't be published", error))
+        done = Delivered(0, len(_listed(outbox)), told("A run couldn't be published", error))
+    return replace(done, problem=done.problem or _identify(publisher, project, run))
+
+
+def _identify(publisher: Publisher, project: Project, run: str) -> str:
+    """Note the ids that MLflow has said meanwhile; why this run has none, in one line."""
+    from prodkit.jobs.history import History
+
+    what = "MLflow's id of the run isn't known yet"
+    try:
+        jobs, known = project.state / "jobs", publisher.learn()
+        note_ids(History.of(project), publisher, jobs)
+        fill_record(jobs / publisher.name / run / "run.json", publisher)
+    except Exception as error:
+        return told(what, error)
+    return "" if known or not run else told(what, LateError("MLflow hasn't answered in time"))
 
 
 class _Delivery:
@@ -137,6 +153,8 @@ class _Delivery:
                 self._outbox.put(waiting.without(PAGE))
                 return problem
         self._outbox.put(replace(waiting, reason=problem) if problem else waiting.without(PAGE))
+        if not problem:
+            fill_record(self._project.state / "jobs" / waiting.job / waiting.run / "run.json", self._publisher)
         return problem
 
     def _flush(self) -> str:

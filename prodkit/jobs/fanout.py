@@ -165,7 +165,8 @@ def run_over(
         whole = fan.go(publisher, runner, on_item, stopping, with_page=page is not None)
         held.close()  # the job may run again while this run is being published
         delivered = deliver(publisher, fan.outbox, project, page=page, stop=stopping, run=fan.run)
-    return replace(whole, problem=whole.problem or delivered.problem)
+    problem = whole.problem or delivered.problem
+    return replace(whole, run_id=publisher.run_id, url=publisher.url, problem=problem)
 
 
 class _Fanout:

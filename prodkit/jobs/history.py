@@ -42,11 +42,18 @@ CREATE INDEX IF NOT EXISTS runs_by_key_and_start ON runs (job, key, started) WHE
 CREATE INDEX IF NOT EXISTS runs_without_end ON runs (run) WHERE outcome = 'running';
 CREATE INDEX IF NOT EXISTS runs_lost ON runs (job, started) WHERE outcome = 'lost'
 """
-SCHEMA = Schema("history", versions=(_TABLES, _PLACES))
+# Lost runs of 0.1.0 and later that were closed said so by their error alone, which retention takes away.
+_CLOSING = """
+ALTER TABLE runs ADD COLUMN closed BIGINT NOT NULL DEFAULT 0;
+UPDATE runs SET closed = 1 WHERE outcome = 'lost' AND error = 'RunnerKilled';
+CREATE INDEX IF NOT EXISTS runs_not_closed ON runs (job, started) WHERE outcome = 'lost' AND closed = 0;
+CREATE INDEX IF NOT EXISTS runs_without_id ON runs (started) WHERE run_id = ''
+"""
+SCHEMA = Schema("history", versions=(_TABLES, _PLACES, _CLOSING))
 _PATIENCE_AT_THE_END = 60.0  # seconds; a success that isn't on record is run again under its key
 _COLUMNS = (
     *("run", "job", "key", "params", "started", "ended", "outcome", "attempts", "error", "output", "run_id", "url"),
-    *("cost", "pid", "parent", "place"),
+    *("cost", "pid", "parent", "place", "closed"),
 )
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM runs"  # noqa: S608  fixed words
 
@@ -71,6 +78,7 @@ class Entry:
     pid: int
     parent: str
     place: str = ""
+    closed: int = 0  # 1: it was lost, and is closed in the MLflow that has it
 
     @property
     def host(self) -> str:
@@ -102,6 +110,11 @@ class History:
         self._database = SqliteDatabase(place, SCHEMA) if isinstance(place, Path) else place
         self._leases, self._held = leases, dict[str, Lease]()
 
+    @property
+    def shared(self) -> bool:
+        """Whether projects in other folders write here too, whose records nobody has here."""
+        return self._leases is not None
+
     @classmethod
     def of(cls, project: Project) -> History:
         """The history of a project: its own file, or the database that its machines share."""
@@ -126,7 +139,7 @@ class History:
 
     def note(self, run: str, **values: str | int | None) -> None:
         """Set columns of a run that goes on, e.g. `attempts=2`."""
-        known = ("attempts", "output", "run_id", "url", "error", "cost")
+        known = ("attempts", "output", "run_id", "url", "error", "cost", "closed")
         if values.get("output"):
             values["output"] = self._portable(str(values["output"]))
         names = [name for name in known if name in values]
@@ -187,13 +200,17 @@ class History:
         where = "WHERE job = ? AND key = ? AND key != '' AND outcome = ? ORDER BY started DESC LIMIT 1"
         return next(iter(self._find(where, job, key, Outcome.OK.value)), None)
 
-    def lost(self, job: str, *, parent: str | None = None) -> tuple[Entry, ...]:
-        """All runs of a job, or of one fan-out, whose process was killed."""
+    def not_closed(self, job: str, *, parent: str | None = None) -> tuple[Entry, ...]:
+        """The lost runs of a job, or of one fan-out, that nobody has closed in MLflow yet."""
         self.settle()
-        where = "WHERE job = ? AND outcome = 'lost'"
+        where = "WHERE job = ? AND outcome = 'lost' AND closed = 0"
         if parent is None:
             return self._find(f"{where} ORDER BY started", job)
         return self._find(f"{where} AND parent = ? ORDER BY started", job, parent)
+
+    def without_id(self, limit: int) -> tuple[Entry, ...]:
+        """The latest runs of which nobody has noted MLflow's id."""
+        return self._find("WHERE run_id = '' ORDER BY started DESC LIMIT ?", limit)
 
     def unfinished(self, job: str, key: str) -> Entry | None:
         """The latest run under this idempotency key that has ended otherwise than well, or was killed."""

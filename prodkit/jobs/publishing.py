@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ProdkitError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.outbox import Ending
 from prodkit.ledger.captured import calls_of, captured_cells, cost_of
+from prodkit.ledger.destinations import current_destination, is_inside
 from prodkit.ledger.orphans import open_below
-from prodkit.ledger.review import roll_up, run_tree
+from prodkit.ledger.review import find_tree, roll_up, runs_tagged
 from prodkit.ownership import resolve
 from prodkit.records import RunHandle, RunSpec, Status, now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _OWNING_ACTIVITY = "uptime"
 _PARAM_LENGTH = 500
+_KEY_TAG = "prodkit.key"
 _KILLED = frozenset({Outcome.KERNEL_DIED, Outcome.TERMINATED})
 _KILLING = frozenset({"CellTimeout", "JobDeadline", "OutputTimeout"})  # after these the kernel may not leave by itself
 
@@ -57,6 +60,11 @@ class Publisher:
     def run_id(self) -> str:
         """MLflow's id of the job run; "" until MLflow has answered."""
         return self._job.run_id
+
+    @property
+    def name(self) -> str:
+        """The job's name; "" before its run has begun."""
+        return self._name
 
     @property
     def handle(self) -> RunHandle:
@@ -168,25 +176,52 @@ class Publisher:
         """MLflow's id of a run of ours; "" while MLflow doesn't know it."""
         return self._ledger.run_id(run)
 
+    def knows(self, run: str) -> bool:
+        """Whether a run was recorded in this folder, and has come to whichever MLflow."""
+        return bool(self.find(run) or self._ledger.url(RunHandle(run, "")))
+
+    def learn(self) -> str:
+        """MLflow's id of the job run; asks once more where it wasn't known when the run began."""
+        if not self._job.run_id and self._job.key and (run_id := self.find(self._job.key)):
+            self._job = replace(self._job, run_id=run_id, url=self.place_of(self._job.key))
+        return self._job.run_id
+
+    def place_of(self, run: str) -> str:
+        """Where a run of ours is seen; "" while MLflow doesn't know it."""
+        return self._ledger.url(RunHandle(run, ""))
+
     def close_lost(self, runs: Sequence[str]) -> None:
         """Close runs of jobs whose runners were killed, and all below them that was at work: attempts, cells."""
         self._close_below(runs)
         for run in runs:
             self._close(run)
 
-    def close_lost_elsewhere(self, run_ids: Iterable[str]) -> None:
-        """Close runs that were begun on other machines: what lies below them, only MLflow knows here.
+    def close_lost_elsewhere(self, runs: Mapping[str, str]) -> tuple[str, ...]:
+        """Close runs that were begun in other folders: what lies below them, only MLflow knows here.
 
         Args:
-            run_ids: MLflow's ids of the jobs' runs.
+            runs: a run's id -> MLflow's id of it; "" where nobody has noted that.
+
+        Returns:
+            The runs that this project's MLflow has.
         """
-        for run_id in run_ids:
-            root, below = run_tree(self._project, run_id)
-            for view in (*reversed(below), root):
-                key = view.tags.get("prodkit.key", "")
-                if key and view.status == "RUNNING":
-                    self._ledger.adopt(key, view.run_id, view.experiment_id)
-                    self._close(key)
+        if not runs or is_inside(current_destination(self._project)):  # nobody else writes into this folder's own
+            return ()
+        return tuple(run for run, run_id in runs.items() if self._close_tree(run, run_id))
+
+    def _close_tree(self, run: str, run_id: str) -> bool:
+        """Close what is at work of a run in MLflow; False when MLflow has no such run."""
+        run_id = run_id or next((view.run_id for view in runs_tagged(self._project, _KEY_TAG, run)), "")
+        tree = find_tree(self._project, run_id) if run_id else None
+        if tree is None:
+            return False
+        root, below = tree
+        for view in (*reversed(below), root):
+            key = view.tags.get(_KEY_TAG, "")
+            if key and view.status == "RUNNING":
+                self._ledger.adopt(key, view.run_id, view.experiment_id)
+                self._close(key)
+        return True
 
     def _close_below(self, keys: Sequence[str]) -> None:
         """Close what a process has begun below these runs that was killed before it could."""

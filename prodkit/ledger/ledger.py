@@ -338,7 +338,8 @@ class Ledger:
         """A link to a run, or the command that opens it; empty while MLflow doesn't know it."""
         if handle.url:
             return handle.url
-        run = self._shipments.find_run(current_destination(self.project), handle.key)
+        destination, known = current_destination(self.project), self.places.ship_db.exists()
+        run = self._shipments.find_run(destination, handle.key) if known else None
         return self.run_url(run.run_id, run.experiment_id) if run and run.run_id else ""
 
     def run_id(self, key: str) -> str:

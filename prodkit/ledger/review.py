@@ -130,13 +130,19 @@ def run_tree(project: Project, run_id: str) -> tuple[RunView, tuple[RunView, ...
     Raises:
         ConfigError: `review.no-run`, the project's MLflow has no such run.
     """
+    tree = find_tree(project, run_id)
+    if tree is None:
+        raise ConfigError(
+            "review.no-run", f"There is no run `{run_id}`.", where="MLflow", fix="list runs with `prodkit runs`"
+        )
+    return tree
+
+
+def find_tree(project: Project, run_id: str) -> tuple[RunView, tuple[RunView, ...]] | None:
+    """As `run_tree`; None when the project's MLflow has no such run."""
     with asking(project.tracking_uri) as client:
         root = found_or_none(lambda: client.get_run(run_id))
-        if root is None:
-            raise ConfigError(
-                "review.no-run", f"There is no run `{run_id}`.", where="MLflow", fix="list runs with `prodkit runs`"
-            )
-        return _view(root), tuple(_below(client, root))
+        return None if root is None else (_view(root), tuple(_below(client, root)))
 
 
 def prompts_of(project: Project, runs: tuple[RunView, ...]) -> tuple[PromptView, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prodkit.budget import Budgets
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from prodkit.stores.leases import Leases
 
 LEASE_VARIABLE = "PRODKIT_STATE_LEASE"
+_GLANCE = 2.0  # seconds in which a server must answer that is only looked at
+
+
+@dataclass(frozen=True, slots=True)
+class SharedState:
+    """A server that holds a project's state, without its password, and whether the project's schema is there."""
+
+    where: str
+    namespace: str
+    present: bool
+    may_make: bool  # this user may make schemas in the database
 
 
 def budgets_of(project: Project) -> Budgets:
@@ -58,6 +70,24 @@ def leases_of(project: Project) -> Leases | None:
 
     database = PostgresDatabase(url, project.manifest.service.name, leases.SCHEMA)
     return leases.Leases(database, seconds=_lease_seconds())
+
+
+def look_at_shared(project: Project) -> SharedState | None:
+    """The server that holds a project's state; None where its own files do. Nothing is made there.
+
+    Raises:
+        ConfigError: `state.address`, `state.variable`, `state.refused`, or `state.newer`.
+        TransientError: `state.unavailable`.
+    """
+    url = state_url(project)
+    if not url:
+        return None
+    from prodkit.stores.postgres import PostgresDatabase
+
+    service = project.manifest.service.name
+    database = PostgresDatabase(url, service, budget_tables.SCHEMA, patience=_GLANCE)
+    present, may_make = database.look()
+    return SharedState(database.where, database.namespace, present=present, may_make=may_make)
 
 
 def _lease_seconds() -> float:

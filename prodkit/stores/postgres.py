@@ -102,13 +102,31 @@ class PostgresDatabase:
         """One transaction that only reads."""
         return self._do(self._reading, work, self.patience)
 
+    def look(self) -> tuple[bool, bool]:
+        """Whether the project's schema is there, and whether this user may make one; makes nothing."""
+        return self._patiently(lambda repeated: self._look(), self.patience)  # noqa: ARG005  nothing is repeated
+
+    def _look(self) -> tuple[bool, bool]:
+        connection, _ = self._session()
+        self._version(connection)
+        query = (
+            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s),"
+            " has_database_privilege(current_database(), 'CREATE')"
+        )
+        present, may_make = connection.execute(query, (self.namespace,)).fetchone() or (False, False)
+        return bool(present), bool(may_make)
+
     def _do(self, begin: str, work: Callable[[Transaction], T], patience: float) -> T:
+        return self._patiently(lambda repeated: self._once(begin, work, repeated=repeated), patience)
+
+    def _patiently(self, act: Callable[[bool], T], patience: float) -> T:
+        """Do it, and again while the server is away; `act` is given whether it was begun before."""
         psycopg = _library()
         until, pause, repeated = 0.0, _PAUSE, False
         while True:
             try:
                 with _queue:
-                    return self._once(begin, work, repeated=repeated)
+                    return act(repeated)
             except psycopg.Error as error:
                 until = until or time.monotonic() + patience
                 if not _passes(error):
@@ -137,7 +155,8 @@ class PostgresDatabase:
             with contextlib.suppress(Exception):
                 connection.close()
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _session(self) -> tuple[psycopg.Connection[Any], set[str]]:
+        """This process's connection, and the stores whose tables were looked at over it."""
         connection, prepared = _connections.get(self.url, (None, set()))
         if connection is None or connection.closed or connection.broken:
             psycopg = _library()
@@ -147,6 +166,10 @@ class PostgresDatabase:
             connection = psycopg.connect(**settings, autocommit=True, prepare_threshold=None)
             prepared = set()
             _connections[self.url] = connection, prepared
+        return connection, prepared
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection, prepared = self._session()
         seen = f"{self.namespace} {self.schema.name}"
         if seen not in prepared:
             try:

@@ -3,17 +3,20 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 from prodkit.cli import cli, main
 from prodkit.errors import ConfigError
+from prodkit.jobs.history import History
 from prodkit.manifest import load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from prodkit.manifest import Project
+    from tests.postgres import Postgres
 
 FLAGS = [
     "init",
@@ -155,6 +158,45 @@ def test_doctor_finds_a_missing_contract(folder: Path):
     (folder / "prodkit.yaml").write_text("data_sources: {t: {kind: csv, location: t.csv, contract: t.odcs.yaml}}")
     told = findings()
     assert any("t.odcs.yaml" in finding["what"] for finding in told["manifest"] if finding["level"] == "error")
+
+
+def test_doctor_looks_at_a_shared_state(project: Project, shared_postgres: Postgres, monkeypatch: pytest.MonkeyPatch):
+    """`prodkit doctor` names the server and the schema of a shared state, no password, and makes nothing there."""
+    url = shared_postgres.new_database().replace("prodkit@", "prodkit:geheim@")
+    monkeypatch.setenv("PRODKIT_STATE_URL", url)
+    for made in (False, True):
+        told = findings()
+        [state] = told["state"]
+        assert (state["level"], "isn't there yet" in state["what"]) == ("ok", not made)
+        schema = f"prodkit_{project.manifest.service.name}"
+        assert f"127.0.0.1:{shared_postgres.port}" in state["what"]
+        assert schema in state["what"]
+        assert "geheim" not in json.dumps(told)
+        assert "everything" not in told["files"][0]["what"]
+        with psycopg.connect(url) as database:
+            found = database.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+        assert (found is not None) == made
+        History.of(project).entries()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgresql://prodkit:geheim@127.0.0.1:9/state", "127.0.0.1:9/state"),
+        ("mysql://x:geheim@127.0.0.1/state", "isn't one of PostgreSQL"),
+    ],
+)
+def test_doctor_finds_a_state_that_does_not_answer(
+    address: str, said: str, project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    """A server of the state that doesn't answer, and an address that is none, are an error with a fix."""
+    monkeypatch.setenv("PRODKIT_STATE_URL", address)
+    told = findings()
+    [state] = told["state"]
+    assert (state["level"], bool(state["fix"]), told["exit"][0]["code"]) == ("error", True, "78")
+    assert said in state["what"]
+    assert "geheim" not in json.dumps(told)
+    assert str(project.state) in told["files"][0]["what"]
 
 
 def test_doctor_for_people_is_a_table(project: Project):

@@ -65,6 +65,9 @@ class RememberingLedger:
     def run_id(self, key: str) -> str:
         return f"mlflow-{key}" if key in self.runs else ""
 
+    def url(self, handle: RunHandle) -> str:
+        return f"http://x/{handle.key}" if handle.key in self.runs else ""
+
     def flush(self, timeout: float = 30.0) -> None:
         """Everything is where it should be already."""
 

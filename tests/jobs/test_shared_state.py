@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from prodkit.errors import TransientError
+from prodkit.jobs.closing import close_lost
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.exclusion import locked_job
 from prodkit.jobs.history import History
+from prodkit.jobs.publishing import Publisher
 from prodkit.manifest import find_project
+from prodkit.records import Status
+from tests.jobs.conftest import RememberingLedger
 from tests.stores.conftest import ELSEWHERE
 
 if TYPE_CHECKING:
@@ -208,10 +212,10 @@ def test_a_killed_run_is_lost(shared: str, pods: Callable[..., Any], process: Ca
     [project] = pods(1)
     history, runner = History.of(project), process(RUNNING, project)
     assert runner.stdout.readline() == "begun\n"
-    assert history.lost("sample") == ()
+    assert history.not_closed("sample") == ()
     runner.kill()
     runner.wait()
-    assert [entry.run for entry in history.lost("sample")] == ["job-1"]
+    assert [entry.run for entry in history.not_closed("sample")] == ["job-1"]
 
 
 @pytest.mark.usefixtures("on_server")
@@ -237,7 +241,7 @@ def test_a_paused_run_can_not_end(pods: Callable[..., Any], process: Callable[..
     assert runner.stdout.readline() == "begun\n"
     runner.send_signal(signal.SIGSTOP)
     history = History.of(ours)
-    until(lambda: history.lost("sample"), "the run isn't lost")
+    until(lambda: history.not_closed("sample"), "the run isn't lost")
     runner.send_signal(signal.SIGCONT)
     said = lines(runner)
     assert any("[state.lease-lost]" in line for line in said)
@@ -364,6 +368,77 @@ def test_a_pod_closes_what_a_killed_one_began(
         (kind, *end) for kind in ("job", "attempt") for end in (("FINISHED", "ok"), ("KILLED", "lost"))
     }
     assert "RUNNING" not in {status for _, status, _ in ends}
+
+
+@pytest.mark.usefixtures("on_server")
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["another host", "same host"])
+def test_a_lost_run_is_closed_where_its_records_are(
+    pods: Callable[..., Any], process: Callable[..., Any], *, elsewhere: bool
+) -> None:
+    """A pod with an MLflow of its own leaves another's killed run alone, without a word, and that pod closes it once."""
+    ours, theirs = pods(2)
+    runner = process(RUNNING, theirs, elsewhere=elsewhere)
+    assert runner.stdout.readline() == "begun\n"
+    runner.kill()
+    runner.wait()
+    until(lambda: History.of(ours).entries("sample")[0].outcome is Outcome.LOST, "the run isn't lost")
+    ledgers = RememberingLedger(), RememberingLedger()
+    ledgers[1].runs["job-1"] = {"files": {}, "status": None}
+
+    def close(project: Project, ledger: RememberingLedger) -> str:
+        publisher = Publisher.open(project, ledger)  # type: ignore[arg-type]
+        return close_lost(History.of(project), "sample", project.state / "jobs" / "sample", publisher)
+
+    assert close(ours, ledgers[0]) == ""
+    assert [entry.closed for entry in History.of(ours).not_closed("sample")] == [0]
+    assert close(theirs, ledgers[1]) == ""
+    assert (ledgers[1].runs["job-1"]["status"], ledgers[0].runs) == (Status.ABORTED, {})
+    assert History.of(ours).not_closed("sample") == ()
+    ledgers[1].runs["job-1"]["status"] = None
+    assert close(theirs, ledgers[1]) == ""
+    assert ledgers[1].runs["job-1"]["status"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("on_server")
+@pytest.mark.parametrize("way", ["run", "audit sync"])
+def test_a_pod_closes_its_own_after_another_has_seen_them_lost(
+    way: str, make_job: Callable[..., Path], mlflow_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an MLflow a pod, a killed run ends in its own, at its pod's next run or sync, though others ran before."""
+    import mlflow
+
+    monkeypatch.setenv("PRODKIT_SHIPPER", "inline")
+    one = make_job(WAITING).parents[1]
+    (one / ".prodkit").mkdir()
+    shutil.copy(mlflow_template, one / ".prodkit" / "mlflow.db")
+    other = tmp_path / "another-pod"
+    shutil.copytree(one, other)
+    command = [sys.executable, "-c", ELSEWHERE + AS_POD, "run", "jobs/sample"]
+    quiet = subprocess.DEVNULL
+    killed = subprocess.Popen(command, cwd=one, stdout=quiet, stderr=quiet)
+    until(lambda: list(one.glob("notebooks/begun-*")), "the first pod doesn't run")
+    [kernel] = [int(path.name.removeprefix("begun-")) for path in one.glob("notebooks/begun-*")]
+    for victim in (killed.pid, kernel):
+        os.kill(victim, signal.SIGKILL)
+    killed.wait()
+    for root in (one, other):
+        (root / "notebooks" / "go").touch()
+    until(lambda: History.of(find_project(other)).entries("sample")[0].outcome is Outcome.LOST, "the run isn't lost")
+    out, err = prodkit(other).communicate(timeout=300)
+    assert json.loads(out)["problem"] == "", err
+    words = ["run", "jobs/sample"] if way == "run" else ["audit", "sync"]
+    again = [sys.executable, "-c", ELSEWHERE + AS_POD, *words]
+    done = subprocess.run(again, cwd=one, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    if way == "run":
+        subprocess.run([sys.executable, "-m", "prodkit", "audit", "sync"], cwd=one, check=True, timeout=300)
+    client = mlflow.MlflowClient(find_project(one).tracking_uri)
+    runs = client.search_runs([found.experiment_id for found in client.search_experiments()])
+    lost = {run.data.tags["prodkit.kind"] for run in runs if run.info.status == "KILLED"}
+    assert "RUNNING" not in {run.info.status for run in runs}
+    assert lost >= {"job", "attempt", "cell"}
 
 
 CALL = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import dataclass, field
@@ -18,14 +19,16 @@ from prodkit.jobs.history import History
 from prodkit.jobs.outbox import PAGE, RECORDS, Ending, Outbox, Waiting
 from prodkit.jobs.runner import run_job
 from prodkit.manifest import find_project
-from prodkit.records import Status
+from prodkit.records import RunHandle, Status
 from tests.jobs.conftest import RememberingLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from prodkit.jobs.runner import JobResult
     from prodkit.manifest import Project
+    from prodkit.records import RunSpec
 
 
 @dataclass
@@ -39,6 +42,20 @@ class BrokenLedger(RememberingLedger):
         if name in object.__getattribute__(self, "__dict__").get("broken", ()):
             raise object.__getattribute__(self, "wrong")
         return object.__getattribute__(self, name)
+
+
+@dataclass
+class LateLedger(RememberingLedger):
+    """A ledger whose MLflow says no id while a run begins, and until `known` is set."""
+
+    known: bool = False
+
+    def start_run(self, spec: RunSpec) -> RunHandle:
+        super().start_run(spec)
+        return RunHandle(spec.key, spec.name)
+
+    def run_id(self, key: str) -> str:
+        return super().run_id(key) if self.known else ""
 
 
 @dataclass
@@ -172,6 +189,49 @@ def test_the_run_of_a_fan_out_gets_its_page(make_job: Callable[..., Path], tmp_p
     assert {ledger.runs[run]["status"] for run in (whole.run, failed.run)} == {Status.OK}
     assert ledger.runs[whole.run]["metrics"]["items_ok"] == 2
     assert outbox_of(job).runs() == ()
+
+
+def ids_in(result: JobResult) -> list[str]:
+    """What the run's `run.json` says of its attempts."""
+    assert result.output is not None
+    record = json.loads((result.output.parent / "run.json").read_text())
+    return [attempt["mlflow_run_id"] for attempt in record["attempts"]]
+
+
+def test_an_id_that_comes_late_is_told(make_job: Callable[..., Path]) -> None:
+    """A run that begins before MLflow says its id ends with id and address, in its result, history and `run.json`."""
+    job, ledger = make_job("pass"), LateLedger(known=True)
+    result = run_job(job, ledger=ledger, page=Pages())  # type: ignore[arg-type]
+    assert (result.run_id, result.url, result.problem) == (f"mlflow-{result.run}", f"http://x/{result.run}", "")
+    [entry] = History.of(find_project(job.parents[1])).entries("sample")
+    assert (entry.run_id, entry.url) == (result.run_id, result.url)
+    assert ids_in(result) == [f"mlflow-{result.run}.1"]
+
+
+@pytest.mark.parametrize("way", ["run", "sync", "fan-out"])
+def test_an_id_that_never_came_is_filled_in_later(
+    way: str, make_job: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While MLflow's id isn't known, one line says so; the next run, fan-out or sync fills it in, and the address."""
+    job, ledger, pages = make_job("pass", parameters={"n": ("int", 1)}), LateLedger(), Pages()
+    first = run_job(job, ledger=ledger, page=None)  # type: ignore[arg-type]
+    assert (first.exit_code, first.run_id, len(first.problem.splitlines())) == (0, "", 1)
+    assert "id of the run isn't known yet" in first.problem
+    paged = run_job(job, ledger=ledger, page=pages)  # type: ignore[arg-type]
+    assert (paged.run_id, "known" in paged.problem) == ("", True)
+    ledger.known, project = True, find_project(job.parents[1])
+    if way == "run":
+        run_job(job, ledger=ledger, page=pages)  # type: ignore[arg-type]
+    elif way == "sync":
+        monkeypatch.setattr("prodkit.ledger.Ledger.open", lambda *_, **__: ledger)
+        assert deliver_waiting(project, pages, seconds=60.0).problem == ""
+    else:
+        (tmp_path / "rows.csv").write_text("n\n1\n")
+        whole = run_over(job, tmp_path / "rows.csv", ledger=ledger, page=pages)  # type: ignore[arg-type]
+        assert (whole.run_id, whole.problem) == (f"mlflow-{whole.run}", "")
+    for entry in History.of(project).entries("sample"):
+        assert (entry.run_id, entry.url) == (f"mlflow-{entry.run}", f"http://x/{entry.run}")
+    assert [ids_in(one) for one in (first, paged)] == [[f"mlflow-{one.run}.1"] for one in (first, paged)]
 
 
 def test_what_another_process_publishes_is_left_to_it(tmp_path: Path) -> None:
