@@ -189,7 +189,9 @@ def _size(project: Project) -> Iterator[Finding]:
         yield Finding("ok", "size", ", ".join([f"{name}: {_mb(size)}", *rates]))
     figures = {**growth.as_dict(), "retention_frees": frees}
     left = growth.days_left
-    when = "it doesn't grow" if left is None else f"the disk is full in {left:,.0f} days at this rate"
+    unknown = "how fast it grows isn't known before its second day"
+    still = "it doesn't grow" if growth.a_day else unknown
+    when = still if left is None else f"the disk is full in {left:,.0f} days at this rate"
     whole = f"{_mb(growth.total)} in all, {_mb(growth.free)} free: {when}; retention would free {_mb(frees)} now"
     if left is not None and left < DAYS_LEFT:
         fix = "shorten compliance.retention_days, run `prodkit runs --clean`, or make room on this disk"
@@ -199,7 +201,10 @@ def _size(project: Project) -> Iterator[Finding]:
 
 
 def _mb(size: float) -> str:
-    return f"{size / 1e9:,.1f} GB" if abs(size) >= 1e9 else f"{size / 1e6:,.1f} MB"  # noqa: PLR2004  a gigabyte
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if abs(size) >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return f"{size / 1e3:,.0f} kB"
 
 
 def _mlflow(project: Project) -> Iterator[Finding]:

@@ -78,6 +78,7 @@ def show_over(
             run_items=run_items,
             on_item=progress.show if log is None else partial(log_item, log, job.name),
             on_event=on_event,
+            on_start=progress.begin,
             page=publish,
         )
     if log is not None:
@@ -127,15 +128,21 @@ class ItemProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def begin(self, total: int) -> None:
+        """The rows are read and fit the job: so many items there are."""
+        self._bar.update(self._task, total=total)
+
     def show(self, result: ItemResult, total: int) -> None:
-        """One item has ended."""
-        self._pace.end(total, skipped=result.skipped)
+        """One item has ended, or was stopped, which says nothing of the pace."""
+        if result.outcome is not Outcome.TERMINATED:
+            self._pace.end(total, skipped=result.skipped)
         if self._quiet:
             return
         if result.outcome is not Outcome.OK:
             self._console.print(f"  row {result.number}: [red]{result.outcome.value}[/] {result.error}")
         if self._console.is_terminal:
-            self._bar.update(self._task, total=total, advance=1, description=say_pace(self._pace))
+            ended = 0 if result.outcome is Outcome.TERMINATED else 1
+            self._bar.update(self._task, total=total, advance=ended, description=say_pace(self._pace))
         elif time.monotonic() - self._last_line >= _LINE_EVERY:
             self._last_line = time.monotonic()
             self._console.print(f"  {self._pace.ended:,} of {total:,} items; {say_pace(self._pace)}", highlight=False)

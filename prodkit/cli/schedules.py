@@ -279,6 +279,7 @@ def _write_files(
     place = to or project.state / "schedules" / folder.name
     place.mkdir(parents=True, exist_ok=True)
     for name, text in render_target(target, Plan.here(folder, cron, params, image, to=place.absolute())).items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text, encoding="utf-8")
         console.print(f"wrote {place / name}", soft_wrap=True, highlight=False)
     following = cron.after(now())

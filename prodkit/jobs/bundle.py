@@ -28,7 +28,7 @@ from prodkit.jobs.runbook import (
 )
 from prodkit.jobs.schedules.cron import Cron
 from prodkit.jobs.schedules.needs import Needs, needs_of
-from prodkit.jobs.schedules.plan import Plan
+from prodkit.jobs.schedules.plan import Plan, below_repository
 from prodkit.jobs.schedules.targets import TARGETS, render_target
 from prodkit.jobs.script import tree_of, write_script
 from prodkit.manifest.project import MANIFEST
@@ -88,7 +88,7 @@ def make_bundle(
     reads = gather_reads(notebook, project, [*code, *modules.code.items()], sources, _TAKEN)
     index = index.model_copy(update={"needs": reads.needs, "texts": tuple(reads.texts)})
     around = needs_of(project.manifest, [*trees.values(), *modules.code.values()], reads.needs)
-    schedules, notices = _schedules(notebook, around, index, place)
+    schedules, notices = _schedules(notebook, around, index, place, project.root)
     brought: dict[str, str | bytes] = {
         **{f"{folder.WHEELS}/{wheel.file}": wheel.content for wheel in lock.wheels},
         **{f"{folder.MODULES}/{path}": content for path, content in modules.files.items()},
@@ -250,13 +250,14 @@ def _contracts(project: Project) -> tuple[dict[str, str], str]:
 
 
 def _schedules(
-    notebook: Notebook, needs: Needs, index: folder.Index, place: str
+    notebook: Notebook, needs: Needs, index: folder.Index, place: str, root: Path
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """The schedule as files that hold on any machine, and what can't be said in them."""
     how = index.execution
     if not how.schedule:
         return {}, ()
-    plan = Plan(index.name, how, Cron(how.schedule, how.timezone), place, image=how.image, needs=needs)
+    below = below_repository(root)
+    plan = Plan(index.name, how, Cron(how.schedule, how.timezone), place, image=how.image, needs=needs, below=below)
     files: dict[str, str] = {}
     notices = [
         f"The job is scheduled and `{parameter.name}` has no default: its scheduled runs would be refused."

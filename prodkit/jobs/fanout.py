@@ -121,6 +121,7 @@ def run_over(
     run_items: Callable[[list[Work], StopRequest], Iterator[ItemResult]] | None = None,
     project: Project | None = None,
     ledger: Ledger | None = None,
+    on_start: Callable[[int], None] | None = None,
     on_item: Callable[[ItemResult, int], None] | None = None,
     on_event: Callable[[int, Event], None] | None = None,
     stop: StopRequest | None = None,
@@ -138,6 +139,7 @@ def run_over(
         run_items: runs the items somewhere else, see `prodkit.jobs.dask_workers`.
         project: the project that it runs in.
         ledger: where runs are recorded.
+        on_start: called with how many items there are, once all of them fit the job.
         on_item: called with each item that has ended, and how many there are.
         on_event: called with an item's number and each event of its run, where items run in this process.
         stop: a request to stop that somebody else makes; default: SIGTERM and SIGINT.
@@ -152,6 +154,8 @@ def run_over(
     project = find_place(folder, project)
     check_start(project)
     items = read_items(Path(over), folder.schema, params or {})
+    if on_start is not None:
+        on_start(len(items))
     place = project.state / "jobs" / folder.name
     with ExitStack() as held, stop or StopRequest() as stopping:
         hold = held.enter_context(locked_job(project, folder.name))

@@ -266,6 +266,8 @@ class Audit:
             shipped = shipping.run(again=again)
             others = before - shipped.pending
             shipped = dataclasses.replace(shipped, records=max(shipped.records, others))
+        if shipped.reason == BUSY and (theirs := shipping.shipments.noted("problem")[0]):
+            return dataclasses.replace(shipped, reason=f"{BUSY}, and has this to say: {theirs}")
         return shipped
 
     def retarget(self, old: str, new: str) -> Retarget:

@@ -148,9 +148,10 @@ def _by_journal(state: Path, parts: dict[str, int], window: int) -> dict[str, fl
         inside = (ended - max(began, begin)) / (ended - began) if ended > began else float(ended >= begin)
         written += segment.path.stat().st_size * max(0.0, inside)
         first = min(first, began)
-    days = min(float(window), max((now() - first) / timedelta(days=1), 1.0))
-    if not written or not parts.get("journal"):
+    age = (now() - first) / timedelta(days=1)
+    if not written or not parts.get("journal") or age < _SHORTEST:
         return None
+    days = min(float(window), max(age, 1.0))
     share = written / parts["journal"] / days
     return {name: size * share for name, size in parts.items() if name != "keys"}
 

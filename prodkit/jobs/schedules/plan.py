@@ -54,6 +54,7 @@ class Plan:
     needs: Needs = field(default_factory=Needs)
     root: Path | None = None  # the project's, on this machine
     folder: Path | None = None  # where the files will lie on this machine
+    below: str = ""  # the project's folder from the root of its git repository, "" where that is the same
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -63,6 +64,7 @@ class Plan:
         for what, text in (
             ("The job's folder", self.place),
             ("The job's folder", str(self.path)),
+            ("The project's folder", self.below),
             ("The image", self.image),
         ):
             if not text.isprintable():
@@ -100,6 +102,7 @@ class Plan:
             needs=needs_of(load(folder.manifest), _code_of(folder), folder.index.needs),
             root=root,
             folder=to or state_of(root) / "schedules" / folder.name,
+            below=below_repository(root),
         )
 
     @property
@@ -134,6 +137,12 @@ class Plan:
         """What follows the job's folder on the command line."""
         pairs = [part for name, value in self.params.items() for part in ("-p", f"{name}={value}")]
         return [*pairs, *more]
+
+
+def below_repository(root: Path) -> str:
+    """The project's folder from the root of its git repository; "" for the root itself, or without one."""
+    holder = next((place for place in (root, *root.parents) if (place / ".git").exists()), root)
+    return "" if holder == root else root.relative_to(holder).as_posix()
 
 
 def _code_of(folder: JobFolder) -> list[ast.Module]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from prodkit.jobs.folder import JobFolder
+from prodkit.jobs.schedules.plan import Plan
 from prodkit.jobs.schedules.targets import render_target
 from tests.jobs.targets.conftest import HOSTILE, anywhere, check, words, written
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from prodkit.jobs.schedules.plan import Plan
 
 
 def workflow(plan: Plan) -> dict[Any, Any]:
@@ -116,3 +116,16 @@ def test_a_parameter_stays_one_word(value: str, plan: Plan, tmp_path: Path) -> N
     assert re.findall(r"\$\{\{.*?\}\}", run) == ["${{ '${{' }}"] * value.count("${{")
     said = words(run.replace("${{ '${{' }}", "${{"), tmp_path)
     assert said == ["run", "jobs/sample", "-p", f"n={value}", "--key", "github-7"]
+
+
+def test_a_project_below_its_repository_is_found(plan: Plan) -> None:
+    """The workflow runs in the repository's root: paths of a project in a folder of it begin with that folder."""
+    root = plan.root
+    assert root is not None
+    (root.parent / ".git").mkdir()
+    here = Plan.here(JobFolder.load(root / plan.place), plan.cron)
+    text = render_target("github", replace(here, needs=replace(here.needs, data=(("/job/data", "data"),))))
+    (workflow,) = text.values()
+    assert 'JOB: "project/jobs/sample"' in workflow
+    assert "prodkit run project/jobs/sample " in workflow
+    assert "# Data that must be in the checkout, or be fetched in a step before the run: project/data." in workflow

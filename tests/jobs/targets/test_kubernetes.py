@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from prodkit.cli import cli
 from prodkit.errors import ConfigError
 from prodkit.jobs.ends import Outcome
 from prodkit.jobs.schedules.cron import Cron
@@ -247,3 +249,11 @@ def test_sundays_are_zero_and_odd_days_are_refused(plan: Plan) -> None:
     for target in ("kubernetes", "github", "airflow"):
         with pytest.raises(ConfigError, match=r"schedule\.days"):
             render_target(target, replace(plan, cron=Cron("0 6 */2 * 1")))
+
+
+def test_the_command_makes_the_base(make_job: Callable[..., Path], tmp_path: Path) -> None:
+    """`prodkit schedule --target kubernetes --to` a folder that isn't there yet writes the base with its subfolder."""
+    words = ["schedule", "add", str(make_job("x = 1")), "--cron", "0 6 * * *", "--target", "kubernetes"]
+    done = CliRunner().invoke(cli, [*words, "--image", "registry.test/x:1", "--to", str(tmp_path / "new")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "new" / "kubernetes" / "kustomization.yaml").is_file()

@@ -29,6 +29,7 @@ _AROUND = 20  # minutes, for installing and for keeping the results
 
 def render_workflow(plan: Plan) -> dict[str, str]:
     """The workflow."""
+    place = f"{plan.below}/{plan.place}" if plan.below else plan.place
     address = _literal(plan.needs.tracking_uri.replace("'", "''"))
     text = render(
         "schedule/github.j2",
@@ -36,9 +37,10 @@ def render_workflow(plan: Plan) -> dict[str, str]:
         actions=ACTIONS,
         when=" ".join(plain_fields(plan.cron)),
         minutes=min(math.ceil(plan.limit / 60) + _AROUND, _LONGEST_JOB),
-        place=_literal(shlex.quote(plan.place)),
-        place_yaml=_literal(json.dumps(plan.place)),
+        place=_literal(shlex.quote(place)),
+        place_yaml=_literal(json.dumps(place)),
         arguments=_literal("".join(f"{shlex.quote(word)} " for word in plan.arguments())),
+        data=[f"{plan.below}/{path}" if plan.below else path for _, path in plan.needs.data if path.isprintable()],
         title=_literal(json.dumps(plan.name)),
         python=_literal(json.dumps(plan.how.python)),
         secrets=[*plan.needs.secrets, *MLFLOW_SECRETS],
