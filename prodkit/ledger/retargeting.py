@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 OWN = "project"
 """What the project's own MLflow, the SQLite file in its folder, may be called."""
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|project:|databricks\b|uc:", re.IGNORECASE)
 _NAMING = tuple(f'"kind":"{kind}"'.encode() for kind in (events.OPEN, events.DESTINATION))
 
 
@@ -39,11 +41,19 @@ def plan_retarget(project: Project, places: Places, shipments: Shipments, old: s
     """The public part of the record that sends what goes to `old` to `new`.
 
     Raises:
-        ConfigError: `audit.unknown-address`, no record goes to `old`; `audit.same-address`.
+        ConfigError: `audit.unknown-address`, no record goes to `old`; `audit.same-address`;
+            `audit.address`, `new` is no address.
     """
     known = {*named_destinations(places.journal, project.root), current_destination(project), *shipments.destinations()}
     meant = _find(old, known, project.root)
     goes = _portable(new, project.root)
+    if not _ADDRESS.match(split(goes)[0] if "|" in goes else goes):
+        raise ConfigError(
+            "audit.address",
+            "This is no address of an MLflow.",
+            where=public_uri(new),
+            fix=f"e.g. https://mlflow.example, postgresql://host/database, or `{OWN}` for the one in this folder",
+        )
     if goes in {meant, split(meant)[0]}:
         raise ConfigError("audit.same-address", "Both addresses are the same.", where=old, fix="name another address")
     return {"time": now().isoformat(), "old": meant, "new": goes, "experiment": project.experiment}

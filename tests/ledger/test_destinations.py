@@ -242,6 +242,9 @@ def test_an_address_that_nothing_goes_to_is_one_clear_error(project, ledger, mak
     assert said.exit_code != 0
     assert said.exception.code == "audit.unknown-address"
     assert project.tracking_uri in said.exception.fix
+    here = str(project.tracking_uri)
+    mistyped = CliRunner().invoke(cli, ["audit", "retarget", here, "nonsense", "--project", str(project.root)])
+    assert mistyped.exception.code == "audit.address"
 
 
 def test_the_helper_ships_to_what_works_while_another_address_is_dead(

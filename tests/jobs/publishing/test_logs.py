@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -52,9 +53,11 @@ def events_in(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_run_is_told_to_machines(make_job: Callable[..., Path]) -> None:
+def test_a_run_is_told_to_machines(make_job: Callable[..., Path], mlflow_template: Path) -> None:
     """With JSON logs stderr holds nothing but events that all have the same fields; no secret, and stdout is empty."""
     job = make_job(NOTEBOOK, "assert n == 1, 'wrong'", parameters={"n": ("int", 2)})
+    (job.parents[1] / ".prodkit").mkdir()
+    shutil.copy(mlflow_template, job.parents[1] / ".prodkit" / "mlflow.db")
     done = prodkit("run", job, "--log-format", "json", "--log-output")
     told = events_in(done.stderr)
     assert (done.returncode, done.stdout) == (1, "")
