@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
+import threading
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +19,9 @@ from prodkit.manifest import Manifest, find_project, parse
 from prodkit.manifest.project import MANIFEST
 from prodkit.records import now
 from prodkit.templates import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ACTIVITIES = (
     "model_performance", "uptime", "latency_page", "retraining", "data_pipeline_change", "cost_spike",
@@ -110,11 +117,24 @@ def ui(run_id: str | None, port: int, *, no_browser: bool) -> None:
 
     from prodkit.ledger.ui import serve
 
-    with serve(find_project(), run_id=run_id, port=port) as server:
+    with _terminated_as_interrupted(), serve(find_project(), run_id=run_id, port=port) as server:
         click.echo(f"MLflow UI: {server.url}" + ("   (Ctrl-C stops it)" if server.owned else ""))
         if not no_browser:
             webbrowser.open(server.url)
         server.wait()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end what Ctrl-C ends, so that a server which was started here ends with this process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _write_linters() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 90.0
 STOP_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
 # no telemetry, no remote price catalog, one worker, no job runner: 2 processes in place of 15
 SERVER_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -52,7 +53,8 @@ class Server:
         """Until the server ends or the user presses Ctrl-C. Returns at once for a server that isn't ours."""
         if self.process is not None:
             try:
-                self.process.wait()
+                while self.process.poll() is None:
+                    time.sleep(_LOOK_SECONDS)  # a wait without end isn't left where another thread takes the signal
             except KeyboardInterrupt:
                 return
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -203,3 +205,24 @@ def test_doctor_for_people_is_a_table(project: Project):
     """Without --json the findings are lines that a person reads."""
     result = CliRunner().invoke(cli, ["doctor"], catch_exceptions=False)
     assert "everything that prodkit writes" in " ".join(result.output.split())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_ui_that_is_told_to_end_takes_its_server_with_it(project: Project) -> None:
+    """SIGTERM ends `prodkit ui` as Ctrl-C does: MLflow's server, which it started, doesn't go on without it."""
+    import psutil
+
+    from prodkit.ledger import Ledger
+    from prodkit.records import RunSpec
+
+    Ledger.open(project).start_run(RunSpec("shown", "session", "shown"))
+    assert Ledger.open(project).flush(120).pending == 0
+    command = [sys.executable, "-u", "-m", "prodkit", "ui", "--no-browser"]
+    with subprocess.Popen(command, cwd=project.root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "http://127.0.0.1:" in process.stdout.readline()
+        servers = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(60)
+    assert servers
+    assert psutil.wait_procs(servers, timeout=30)[1] == []
