@@ -27,6 +27,7 @@ from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, Unreacha
 from prodkit.ledger.mlflow_file import compact_file, drop_orphans, make_file
 from prodkit.ledger.mlflow_removal import RunRemoval, remove_run
 from prodkit.ledger.reach import public_uri
+from prodkit.ledger.relocation import settle_uri
 from prodkit.records import FeedbackRecord
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Mlflow:
         with told():
             if not self.uri.startswith("sqlite"):
                 return self._find_or_create()
+            settle_uri(self.uri)  # takes the lock below, so it must be done before that is held
             # a fresh SQLite crashes when several processes migrate it at once
             with locked(self._lock, timeout=60.0):
                 if self.uri.startswith(_SQLITE):
