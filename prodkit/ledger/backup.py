@@ -15,12 +15,13 @@ import stat
 import tarfile
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prodkit.errors import ConfigError
+from prodkit.ledger.locks import locked
 from prodkit.ledger.places import Places
 from prodkit.ledger.segments import by_stream, list_segments
 from prodkit.manifest.project import STATE
@@ -37,6 +38,7 @@ LABEL = "prodkit-backup.json"
 _SQLITE = b"SQLite format 3\x00"
 _BESIDE = ("-wal", "-shm", "-journal")
 _SKIPPED = frozenset({".git", ".venv", "venv", "node_modules", "__pycache__", ".ipynb_checkpoints", ".mypy_cache"})
+_OTHERS = 600.0  # seconds for another backup that is being written
 _FIRST, _LAST = ("spool", "ship.db", "mlflow.db", "artifacts", "checkpoints"), ("journal", "spool", "keys")
 _BLOCK = 1 << 20
 
@@ -74,7 +76,10 @@ def write_backup(
         raise ConfigError("backup.empty", "This project has no state yet.", where=str(project.state), fix=fix)
     draft = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as raw:
+        with (
+            _nothing_vanishes(Places(project.state)),
+            os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as raw,
+        ):
             with tarfile.open(fileobj=raw, mode="w:gz", compresslevel=6) as archive:
                 packer = _Packer(project, archive, Written(file, keys=keys), {draft.resolve(), file.resolve()})
                 packer.pack(state_only=state_only)
@@ -90,6 +95,16 @@ def write_backup(
         draft.unlink(missing_ok=True)
     packer.written.bytes = file.stat().st_size
     return packer.written
+
+
+@contextmanager
+def _nothing_vanishes(places: Places) -> Iterator[None]:
+    """Let whoever ships leave the files that were waiting where they are; a folder that is read-only loses none."""
+    if not os.access(places.state, os.W_OK):
+        yield
+        return
+    with locked(places.backup_lock, timeout=_OTHERS):
+        yield
 
 
 class _Packer:

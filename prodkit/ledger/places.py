@@ -60,6 +60,11 @@ class Places:
         return self.state / "ship.lock"
 
     @property
+    def backup_lock(self) -> Path:
+        """Held while a backup is written: files that wait to be shipped stay until it has them."""
+        return self.state / "backup.lock"
+
+    @property
     def mlflow_lock(self) -> Path:
         """Held while MLflow's database and experiment are created."""
         return self.state / "mlflow.lock"

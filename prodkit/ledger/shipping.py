@@ -19,7 +19,7 @@ from prodkit.ledger import events
 from prodkit.ledger.cargo import Cargo
 from prodkit.ledger.creation import Creation
 from prodkit.ledger.destinations import describe, destination_in, is_inside, split
-from prodkit.ledger.locks import try_lock
+from prodkit.ledger.locks import is_locked, try_lock
 from prodkit.ledger.mlflow_errors import RejectedError, UncertainError, UnreachableError
 from prodkit.ledger.reach import probe
 from prodkit.ledger.reading import Step, count_pending, find_run_start, read_chunk
@@ -221,6 +221,7 @@ class Shipping:
                     break
                 upto = steps[taken - 1].cursor
                 self.shipments.deliver(span, upto, destination, opinions)
+                self._tidy(steps[:taken])
                 moved += upto.seq - begin.seq
                 begin = upto
         return moved
@@ -252,6 +253,7 @@ class Shipping:
         if taken:
             upto = batch.steps[taken - 1].cursor
             self.shipments.move(upto, destination, opinions)
+            self._tidy(batch.steps[:taken])
             return upto.seq - batch.begin.seq, taken < len(batch.steps)
         if not behind and destination not in self._failed:
             return 0, True
@@ -347,7 +349,6 @@ class Shipping:
         taken = cargo.send(batch, strict=strict)
         for rejection in cargo.rejections:
             self.shipments.reject(rejection)
-        self._tidy(batch[:taken])
         return taken, cargo.opinions
 
     def _continued(self, key: str, destination: str) -> dict[str, Any] | None:
@@ -363,6 +364,9 @@ class Shipping:
         return {**spec, "tags": {**spec["tags"], "prodkit.continues": before}}
 
     def _tidy(self, steps: Sequence[Step]) -> None:
+        """Remove files that are in MLflow and noted as shipped; not during a backup, which may have an older note."""
+        if is_locked(self._places.backup_lock):
+            return  # the retention period removes what stays
         for step in steps:
             if step.entry is not None and step.entry.kind == events.ARTIFACT:
                 shutil.rmtree(self._places.spool / step.entry.public["spool"], ignore_errors=True)
