@@ -55,6 +55,7 @@ def test_a_provider_that_is_named_is_used(
 def test_simulation_is_off_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the switch that a job sets no way leads to a provider of one's own; with a key the options are empty."""
     monkeypatch.setenv("PRODKIT_SIMULATION", "off")
+    monkeypatch.setattr("prodkit.testing.client._running", None)  # one that an earlier test has asked for
     for ask in (openai_options, simulated_provider, lambda: simulated_provider(fresh=True)):
         with pytest.raises(ConfigError, match=r"testing\.simulation-off"):
             ask()
