@@ -8,9 +8,13 @@ so that nothing works against a file alone and nothing is cut off in silence.
 from __future__ import annotations
 
 import logging
+import socket
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from prodkit.ledger.mlflow_errors import Failure, explained, find_failure, not_mlflow, of_status
 from prodkit.ledger.patience import answer_seconds, bounded
@@ -95,12 +99,29 @@ def ask_server(uri: str, patience: float | None = None) -> Failure | None:
         if time.monotonic() - _answered.get(uri, -_FRESH) < _FRESH:
             return None
         return _ask(uri, answer_seconds())
+    if "mlflow.tracking" not in sys.modules and _is_refused(uri, patience):
+        return Failure("unreachable", "the connection was refused")  # known without an import that takes seconds
     try:
         within(_IMPORT, lambda: __import__("mlflow.tracking"))
         done, failure = within(patience, lambda: _ask(uri, patience))
     except RuntimeError:  # the interpreter is ending and starts no thread
         return Failure("unreachable", "the process is ending")
     return failure if done else Failure("slow", f"no answer within {patience:g} s")
+
+
+def _is_refused(uri: str, seconds: float) -> bool:
+    """Whether nothing listens there; False where only MLflow's own client can tell, as behind a proxy."""
+    parts = urlsplit(uri)
+    if any(getproxies().get(kind) for kind in (parts.scheme, "all")):
+        return False
+    try:
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        socket.create_connection((parts.hostname or "", port), seconds).close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError, KeyError):
+        return False
+    return False
 
 
 def _ask(uri: str, seconds: float) -> Failure | None:
